@@ -1,0 +1,197 @@
+"""Frozen pydantic model of config.yaml. Nothing else in qcnode reads configuration; every key is explained in docs/configuration.md."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from qcnode.errors import ConfigurationError
+
+AETitle = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Caller(_Section):
+    """A peer that may send: its AE title and, if given, the only address it may come from."""
+
+    ae_title: AETitle
+    address: str | None = None
+
+
+class Listen(_Section):
+    """The Storage SCP."""
+
+    ae_title: AETitle = "QCNODE"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    callers: tuple[Caller, ...] = ()
+    sop_classes: tuple[str, ...] = ()
+    maximum_associations: int = Field(default=20, ge=1)
+    network_timeout_seconds: float = Field(default=60, gt=0)
+
+
+class Storage(_Section):
+    """Where received objects, results and the database are kept."""
+
+    directory: Path = Path("var/qcnode")
+    minimum_free_mb: int = Field(default=1024, ge=0)
+    keep_ignored_hours: float = Field(default=1, ge=0)
+    keep_images_days: float = Field(default=30, gt=0)
+
+
+class Matching(_Section):
+    """When a case is complete."""
+
+    quiet_seconds: float = Field(default=30, ge=0)
+    images_missing_hours: float = Field(default=24, gt=0)
+    archive: str | None = None
+
+
+class Threshold(_Section):
+    """PASS at or above value + margin, FAIL below value - margin, REVIEW between."""
+
+    value: float = Field(default=0.75, ge=0, le=1)
+    margin: float = Field(default=0.05, ge=0, le=0.5)
+
+
+class SeriesRule(_Section):
+    """How a further contrast's series is recognised in the study."""
+
+    series_description: str = ".*"
+    exclude: str | None = None
+    contrast_agent: bool | None = None
+
+
+class Task(_Section):
+    """One kind of segmentation that is judged, with the weights that judge it."""
+
+    weights: str
+    enabled: bool = True
+    predicted_dsc: Threshold = Threshold()
+    predicted_nsd: Threshold | None = None
+    contrasts: dict[str, SeriesRule] = Field(default_factory=dict)
+
+
+class Inference(_Section):
+    """Where the networks run."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(default=0, ge=0)
+
+
+class Retry(_Section):
+    """Back-off of deliveries: doubling from first_seconds to longest_seconds, given up after give_up_hours."""
+
+    first_seconds: float = Field(default=10, gt=0)
+    longest_seconds: float = Field(default=1800, gt=0)
+    give_up_hours: float = Field(default=96, gt=0)
+
+
+class _Destination(_Section):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+    summary_image: bool = True
+    error_map: bool = True
+    refresh_attributes: bool = True
+    timeout_seconds: float = Field(default=60, gt=0)
+
+
+class CStoreDestination(_Destination):
+    """A PACS that is answered by C-STORE."""
+
+    kind: Literal["c-store"]
+    ae_title: AETitle
+    host: str
+    port: Port
+
+
+class StowDestination(_Destination):
+    """A PACS that is answered by STOW-RS. The password comes from a file or an environment variable, never from here."""
+
+    kind: Literal["stow-rs"]
+    url: str
+    username: str | None = None
+    password_file: Path | None = None
+    password_env: str | None = None
+    ca_file: Path | None = None
+
+    def password(self) -> str | None:
+        """The secret, or None. Raises ConfigurationError where it is configured but not there."""
+        if self.password_file is not None:
+            try:
+                return self.password_file.read_text().strip()
+            except OSError as error:
+                raise ConfigurationError(f"destination {self.name}: password_file can not be read: {error.strerror}") from error
+        if self.password_env is not None:
+            if self.password_env not in os.environ:
+                raise ConfigurationError(f"destination {self.name}: environment variable {self.password_env} is not set")
+            return os.environ[self.password_env]
+        return None
+
+
+Destination = Annotated[CStoreDestination | StowDestination, Field(discriminator="kind")]
+
+
+class Logging(_Section):
+    """Log lines; they never hold patient data."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    json_lines: bool = False
+
+
+class Config(_Section):
+    """The whole of config.yaml. Relative paths are relative to the file's folder."""
+
+    listen: Listen = Listen()
+    storage: Storage = Storage()
+    matching: Matching = Matching()
+    tasks: dict[str, Task] = Field(default_factory=lambda: {"cardiac-sax": Task(weights="cardiac-sax")})
+    inference: Inference = Inference()
+    retry: Retry = Retry()
+    destinations: tuple[Destination, ...] = ()
+    logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        names = [d.name for d in self.destinations]
+        if len(names) != len(set(names)):
+            raise ValueError("destinations: names must differ")
+        if self.matching.archive is not None and self.matching.archive not in names:
+            raise ValueError(f"matching.archive: no destination is named {self.matching.archive!r}")
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """Read and check config.yaml. Raises ConfigurationError that names every wrong key and what is wrong with it."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can not be read ({error.strerror}); give the configuration file with --config") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in e['loc']) or '(top level)'}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError(f"{path}: {len(lines)} wrong key(s), see docs/configuration.md\n" + "\n".join(lines)) from error
+    return _with_absolute_paths(config, path.resolve().parent)
+
+
+def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    storage = config.storage.model_copy(update={"directory": folder / config.storage.directory})
+    destinations = tuple(
+        d.model_copy(update={key: folder / getattr(d, key) for key in ("password_file", "ca_file") if getattr(d, key, None) is not None})
+        for d in config.destinations
+    )
+    tasks = {
+        name: task.model_copy(update={"weights": str(folder / task.weights) if "/" in task.weights else task.weights})
+        for name, task in config.tasks.items()
+    }
+    return config.model_copy(update={"storage": storage, "destinations": destinations, "tasks": tasks})

@@ -1,0 +1,1 @@
+"""Volumes out of DICOM, and what is done to them before a network sees them."""
