@@ -140,6 +140,19 @@ class InstanceHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredHeader:
+    """A header with the stored file that it was read from; `sha256` is the digest of the file's bytes.
+
+    `conflicting`: the same SOP Instance UID was also received with other pixels or geometry.
+    """
+
+    header: InstanceHeader
+    path: Path
+    sha256: str
+    conflicting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FrameRef:
     """One plane of a stack: a stored file and the frame in it (1-based)."""
 
@@ -182,6 +195,7 @@ class Case:
     reference_contrast: str
     completeness_evidence: str  # "archive-count", "quiet-time", "directory" or "none" (no images at hand)
     predecessor_case_id: str | None = None
+    corrects_query_uid: str | None = None  # SOP Instance UID of an earlier SEG that this query replaces
     problem: Reason | None = None  # matching already knows that it can not be judged; `contrasts` may then be empty
 
 
@@ -223,3 +237,28 @@ class Assessment:
     prediction: Prediction | None
     weights: Weights | None
     timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """A DICOM object that goes back into the study. kind: "report", "error_map" or "summary"."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """The settled files of one case: verdict.json, preview.png and the DICOM objects in `directory`."""
+
+    case: Case
+    assessment: Assessment
+    directory: Path
+    objects: tuple[ResultObject, ...]
+    patient_name: str = ""  # for the radiologist's worklist only; never logged
+    patient_id: str = ""
+    study_date: str = ""
+    accession_number: str = ""
