@@ -40,6 +40,7 @@ class ReasonCode(StrEnum):
     EMPTY_SEGMENTATION = "empty-segmentation"
     SEG_UNREADABLE = "seg-unreadable"
     SEG_GEOMETRY = "seg-geometry"
+    SEG_RESAMPLED = "seg-resampled"  # its grid was not the images'; recorded, does not change the verdict
     LABELMAP_NOT_SUPPORTED = "labelmap-not-yet-judged"
     NO_TASK = "no-task"
     AMBIGUOUS_TISSUE = "ambiguous-tissue"
@@ -57,6 +58,7 @@ class ReasonCode(StrEnum):
     UNEVEN_SPACING = "uneven-spacing"
     MISSING_SLICE = "missing-slice"
     MOSAIC = "mosaic"
+    DIFFERING_MATRIX = "differing-matrix"  # rows, columns or pixel spacing change inside the stack
     CONFLICTING_CONTENT = "conflicting-content"  # the same UID was received with other pixels or geometry
     CONTRAST_MISSING = "contrast-missing"
     CONTRAST_AMBIGUOUS = "contrast-ambiguous"
@@ -137,6 +139,7 @@ class InstanceHeader:
     predecessor_uids: tuple[str, ...] = ()  # SEG only: PredecessorDocuments / replaced instance, where given
     content_datetime: str = ""  # InstanceCreationDate+Time or ContentDate+Time, as written
     equipment_uid: str = ""
+    referenced_sop_classes: tuple[str, ...] = ()  # SEG only: the SOP classes of `referenced_instances`, each once
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Bringing results back into the archive: one destination kind, one file."""

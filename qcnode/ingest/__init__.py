@@ -1,0 +1,1 @@
+"""Receive objects and match segmentations with their images."""

@@ -1,0 +1,43 @@
+# Two commands do all the set-up: `make demo` and `make test`. Each makes the virtual environment $(VENV) if it is missing.
+PYTHON ?= python3
+VENV   := .venv
+TORCH  := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint clean
+
+help:  ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PYTHON=$(PYTHON) (3.11 or newer) makes the environment $(VENV)"
+
+demo: $(VENV)/.run-ready  ## install qcnode and run its main job on phantoms: archive, node, verdicts, worklist
+	$(VENV)/bin/qcnode demo --exit
+
+test: $(VENV)/.dev-ready  ## install the development tools too and run every test; PYTEST_ARGS="-k name" narrows it
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+clean:  ## remove the virtual environment and the tools' caches; var/ (received objects, results) stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+
+# .whole is there only while no installation is under way: one that broke off leaves it out, and the next make starts afresh.
+$(VENV)/.run-ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("qcnode needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@rm -f $(VENV)/.run-ready $(VENV)/.dev-ready
+	@test -e $(VENV)/.whole || { rm -rf $(VENV) && { $(PYTHON) -m venv $(VENV) || $(venv_without_ensurepip); }; }
+	@rm -f $(VENV)/.whole
+	$(VENV)/bin/python -m pip install --quiet $(TORCH)
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	@touch $(VENV)/.whole $@
+
+$(VENV)/.dev-ready: $(VENV)/.run-ready
+	@rm -f $(VENV)/.whole $(VENV)/.run-ready
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev,training]'
+	@touch $(VENV)/.whole $(VENV)/.run-ready && touch $@
+
+# Some distributions leave ensurepip out of Python: the machine's own pip then fills the environment.
+venv_without_ensurepip = { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(VENV)/bin/python install pip; }

@@ -1,0 +1,223 @@
+"""QCResUNet (Qiu et al., paper 000, section 2.3): DSC, NSD and error maps of a query segmentation, from volumes and query alone.
+
+Left at its defaults this is the paper's network. What the paper leaves open follows from its own counts: ResNet-18 8.36 M, ResNet-34
+15.94 M and QCResUNet 16.59 M parameters at width 32 with four contrasts and three tissues come out with a 7 x 7 x 7 stem at full
+resolution, convolutions without bias, instance norm without scale and shift, 1 x 1 x 1 convolutions after upsampling that keep the number
+of features, and a last decoder level that takes the stem's features. Tensors are (batch, channel, z, y, x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Triple = tuple[int, int, int]
+
+_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BRAIN_STRIDES: tuple[Triple, ...] = ((2, 2, 2),) * 4
+CARDIAC_STRIDES: tuple[Triple, ...] = ((1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 2, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Parameters of the network. Everything after `dropout` departs from the paper and is off by default.
+
+    contrasts, tissues: input volumes and segmentation channels. outputs: numbers that are estimated (DSC, NSD, then DSC per tissue).
+    further_channels: input channels besides (a pseudo-reference's probabilities). numbers: values given to the head.
+    flat_stages: stages (from the first) whose kernels are 1 x 3 x 3. group_norm_last: group norm in block 4, whose maps may be tiny.
+    max_pooling: the head sees the maximum of each feature beside its mean. coarse_decoder: the decoder stops at the first block.
+    """
+
+    contrasts: int = 4
+    tissues: int = 3
+    outputs: int = 2
+    width: int = 32
+    depth: int = 34
+    strides: tuple[Triple, ...] = BRAIN_STRIDES
+    dropout: float = 0.3
+    stem_kernel: Triple = (7, 7, 7)
+    stem_stride: Triple = (1, 1, 1)
+    further_channels: int = 0
+    numbers: int = 0
+    flat_stages: int = 0
+    group_norm_last: bool = False
+    max_pooling: bool = False
+    coarse_decoder: bool = False
+
+
+class Estimate(NamedTuple):
+    """Quality logits (batch, output) and error map logits (batch, tissue, z, y, x)."""
+
+    quality: Tensor
+    error_map: Tensor
+
+
+def _norm(channels: int, grouped: bool) -> nn.Module:
+    return nn.GroupNorm(8, channels) if grouped else nn.InstanceNorm3d(channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with instance norm and a shortcut, then spatial dropout (figure 2b)."""
+
+    def __init__(self, in_channels: int, channels: int, stride: Triple, dropout: float, *, flat: bool = False, grouped: bool = False) -> None:
+        super().__init__()
+        kernel = (1, 3, 3) if flat else (3, 3, 3)
+        padding = (0, 1, 1) if flat else (1, 1, 1)
+        self.first = nn.Conv3d(in_channels, channels, kernel, stride, padding, bias=False)
+        self.first_norm = _norm(channels, grouped)
+        self.second = nn.Conv3d(channels, channels, kernel, 1, padding, bias=False)
+        self.second_norm = _norm(channels, grouped)
+        self.shortcut: nn.Module | None = None
+        if stride != (1, 1, 1) or in_channels != channels:
+            self.shortcut = nn.Sequential(nn.Conv3d(in_channels, channels, 1, stride, bias=False), _norm(channels, grouped))
+        self.dropout = nn.Dropout3d(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features at this block's resolution."""
+        y = functional.relu(self.first_norm(self.first(x)), inplace=True)
+        y = self.second_norm(self.second(y))
+        y += x if self.shortcut is None else self.shortcut(x)
+        result: Tensor = self.dropout(functional.relu(y, inplace=True))
+        return result
+
+
+class DecoderLevel(nn.Module):
+    """Nearest upsampling, 1 x 1 x 1 convolution, skip connection, two convolutional blocks (figure 2c)."""
+
+    def __init__(self, in_channels: int, skip_channels: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv3d(in_channels, in_channels, 1, bias=False)
+        self.first = nn.Conv3d(in_channels + skip_channels, skip_channels, 3, padding=1, bias=False)
+        self.first_norm = nn.InstanceNorm3d(skip_channels)
+        self.second = nn.Conv3d(skip_channels, skip_channels, 3, padding=1, bias=False)
+        self.second_norm = nn.InstanceNorm3d(skip_channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Features at the skip's resolution. The 1 x 1 x 1 convolution commutes with nearest upsampling and is cheaper before it."""
+        up = functional.interpolate(self.narrow(x), size=skip.shape[2:], mode="nearest")
+        y = self.first(torch.cat([up, skip], 1))
+        del up, skip, x
+        y = functional.leaky_relu(self.first_norm(y), 0.01, inplace=True)
+        return functional.leaky_relu(self.second_norm(self.second(y)), 0.01, inplace=True)
+
+
+class ChannelAttention(nn.Module):
+    """Efficient channel attention (figure 2d): each channel is weighed by a 1-D convolution over the pooled channels and a sigmoid."""
+
+    def __init__(self, kernel: int = 3) -> None:
+        super().__init__()
+        self.across = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of the same shape."""
+        weights = self.across(x.mean((2, 3, 4))[:, None]).sigmoid()
+        return x * weights[:, 0, :, None, None, None]
+
+
+class QualityHead(nn.Module):
+    """Pooled features of block 4, and the numbers where there are any, to one logit per output."""
+
+    def __init__(self, channels: int, design: Design) -> None:
+        super().__init__()
+        self.max_pooling = design.max_pooling
+        pooled = channels * (2 if design.max_pooling else 1)
+        self.numbers = nn.Sequential(nn.Linear(design.numbers, 64), nn.LeakyReLU(0.01), nn.Linear(64, 64), nn.LeakyReLU(0.01))
+        if not design.numbers:
+            self.numbers = nn.Sequential()
+        self.out = nn.Linear(pooled + (64 if design.numbers else 0), design.outputs)
+
+    def forward(self, features: Tensor, numbers: Tensor | None) -> Tensor:
+        """Logits (batch, output)."""
+        pooled = features.mean((2, 3, 4))
+        if self.max_pooling:
+            pooled = torch.cat([pooled, features.amax((2, 3, 4))], 1)
+        if numbers is not None:
+            pooled = torch.cat([pooled, self.numbers(numbers)], 1)
+        logits: Tensor = self.out(pooled)
+        return logits
+
+
+class QCResUNet(nn.Module):
+    """The network; see `Design` for its parameters."""
+
+    def __init__(self, design: Design | None = None) -> None:
+        super().__init__()
+        design = design or Design()
+        self.design = design
+        width = design.width
+        widths = (width, 2 * width, 4 * width, 8 * width)
+        channels = design.contrasts + design.tissues + design.further_channels
+        padding = tuple(k // 2 for k in design.stem_kernel)
+        self.stem = nn.Conv3d(channels, width, design.stem_kernel, design.stem_stride, padding, bias=False)
+        self.stem_norm = _norm(width, grouped=False)
+        self.stages = nn.ModuleList(_stage(i, (width, *widths)[i], widths[i], design) for i in range(4))
+        self.head = QualityHead(widths[3], design)
+        levels = [(widths[2], widths[1]), (widths[1], widths[0]), (widths[0], width)]
+        self.decoder = nn.ModuleList(DecoderLevel(n, s) for n, s in (levels[:2] if design.coarse_decoder else levels))
+        self.attention = ChannelAttention()
+        self.error_head = nn.Conv3d(width + design.tissues, design.tissues, 1)
+        if design.numbers:  # start from the estimate that the numbers give
+            nn.init.zeros_(self.head.out.weight)
+            nn.init.zeros_(self.head.out.bias)
+
+    def forward(
+        self,
+        contrasts: Tensor,
+        query: Tensor,
+        further: Tensor | None = None,
+        numbers: Tensor | None = None,
+        quality_start: Tensor | None = None,
+        error_start: Tensor | None = None,
+    ) -> Estimate:
+        """Logits for contrasts (batch, contrast, z, y, x) and query (batch, tissue, z, y, x) of any equal size.
+
+        quality_start (batch, output) and error_start (shape of the query) are logits of a first estimate that the network corrects.
+        """
+        size = query.shape[2:]
+        stacked = torch.cat([contrasts, query] if further is None else [contrasts, query, further], 1)
+        features = [functional.relu(self.stem_norm(self.stem(stacked)), inplace=True)]
+        del stacked
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        quality = self.head(features.pop(), numbers)
+        x = features.pop()
+        for level in self.decoder:
+            x = level(x, features.pop())
+        features.clear()
+        at_level = query if x.shape[2:] == size else functional.adaptive_avg_pool3d(query, x.shape[2:])
+        errors = self.error_head(self.attention(torch.cat([x, at_level], 1)))
+        if errors.shape[2:] != size:
+            errors = functional.interpolate(errors, size=size, mode="trilinear", align_corners=False)
+        return Estimate(
+            quality if quality_start is None else quality + quality_start, errors if error_start is None else errors + error_start
+        )
+
+
+def _stage(index: int, in_channels: int, channels: int, design: Design) -> nn.Sequential:
+    flat, grouped = index < design.flat_stages, design.group_norm_last and index == 3
+    return nn.Sequential(
+        *(
+            ResidualBlock(
+                channels if i else in_channels,
+                channels,
+                (1, 1, 1) if i else design.strides[index],
+                design.dropout,
+                flat=flat,
+                grouped=grouped,
+            )
+            for i in range(_BLOCKS[design.depth][index])
+        )
+    )
+
+
+def features_of(sizes: Sequence[int], design: Design) -> Triple:
+    """Size (z, y, x) of block 4's maps for an input of these sizes, to choose strides that leave something to pool."""
+    result = list(sizes)
+    for stride in (design.stem_stride, *design.strides):
+        result = [-(-n // s) for n, s in zip(result, stride, strict=True)]
+    return (result[0], result[1], result[2])

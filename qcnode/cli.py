@@ -1,0 +1,154 @@
+"""The commands. Each one reads the configuration, calls one thing, prints what it said, and ends with a documented exit code."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from qcnode import __version__
+from qcnode.case import Verdict
+from qcnode.cli_worklist import worklist_app
+from qcnode.config import Config, load_config
+from qcnode.errors import ConfigurationError, QCNodeError
+from qcnode.outcome import Outcome
+
+EXIT_USAGE = 2
+EXIT_UNASSESSABLE = 3
+EXIT_NO_SEG = 4
+
+app = typer.Typer(
+    help="Judges DICOM segmentations without a reference: predicted DSC and NSD, error maps, a review worklist.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(worklist_app, name="worklist")
+console = Console()
+errors = Console(stderr=True)
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", show_default=True)]
+OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file; defaults where it is not given.")]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@app.callback()
+def _main() -> None:
+    """Not for diagnosis. `qcnode demo` shows everything without any configuration."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console.print(__version__)
+
+
+@app.command()
+def serve(config: ConfigOption = Path("config.yaml")) -> None:
+    """Run the node: listener, workers, delivery and scheduler. SIGTERM or Ctrl-C ends it cleanly."""
+    from qcnode.node import Node
+    from qcnode.observe.logging import set_up_logging
+
+    settings = load_config(config)
+    set_up_logging(settings.logging)
+    Node(settings).run_until_signal()
+
+
+@app.command()
+def assess(
+    directory: Annotated[Path, typer.Argument(help="A folder with MR series and the SEGs drawn on them.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the results go: <out>/<SEG SOP Instance UID>/.", file_okay=False)],
+    config: OptionalConfig = None,
+) -> None:
+    """Judge every SEG under DIRECTORY, without a network.
+
+    Exit codes: 0 every SEG is PASS, FAIL, REVIEW or NOT_APPLICABLE; 3 at least one is UNASSESSABLE; 4 no SEG was found;
+    2 wrong usage or configuration.
+    """
+    from qcnode.directory import assess_directory, find_headers
+    from qcnode.tasks import load_tasks
+
+    settings = load_config(config) if config else Config()
+    found = find_headers(directory)
+    if not found.segmentations:
+        errors.print(f"No SEG under {escape(str(directory))}: {len(found.headers)} other DICOM objects, {found.unreadable} other files.")
+        raise typer.Exit(EXIT_NO_SEG)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        bar = progress.add_task("judging", total=found.segmentations)
+        outcomes = assess_directory(
+            found, out, load_tasks(settings), now=_now, version=__version__, on_outcome=lambda _: progress.advance(bar)
+        )
+    console.print(_outcome_table(outcomes))
+    console.print(f"Results: {escape(str(out))}", soft_wrap=True)
+    if any(o.verdict is Verdict.UNASSESSABLE for o in outcomes):
+        raise typer.Exit(EXIT_UNASSESSABLE)
+
+
+@app.command()
+def demo(
+    exit_at_end: Annotated[bool, typer.Option("--exit", help="End when all answers are there, instead of waiting for more studies.")] = False,
+) -> None:
+    """See the whole road on this machine: an archive, the node, a phantom study with one good and two bad segmentations."""
+    from qcnode.demo.run import run_demo
+
+    raise typer.Exit(run_demo(exit_at_end=exit_at_end, console=console))
+
+
+@app.command()
+def doctor(config: ConfigOption = Path("config.yaml")) -> None:
+    """Check configuration, database, disk, weights, device and every destination. Exit code 1 if one of them fails."""
+    from qcnode.doctor import examine
+
+    settings = load_config(config)
+    console.print(f"[green]ok  [/] configuration: {escape(str(config))}", soft_wrap=True)
+    failed = False
+    for check in examine(settings):
+        console.print(f"{'[green]ok  [/]' if check.ok else '[red]FAIL[/]'} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
+        if not check.ok:
+            failed = True
+            console.print(f"     → {escape(check.advice)}", soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def status(config: ConfigOption = Path("config.yaml")) -> None:
+    """What the node has received, what waits and why, what was judged and what is still to be delivered."""
+    from qcnode.node import describe_state
+
+    for title, rows in describe_state(load_config(config)).items():
+        table = Table(title=title, title_justify="left", show_header=False)
+        for row in rows:
+            table.add_row(*(escape(str(cell)) for cell in row))
+        console.print(table if rows else f"[bold]{title}[/]: nothing")
+
+
+def _outcome_table(outcomes: list[Outcome]) -> Table:
+    table = Table("SEG", "task", "verdict", "predicted DSC", "predicted NSD", "reasons")
+    for outcome in outcomes:
+        numbers = (f"{outcome.predicted.dsc:.3f}", f"{outcome.predicted.nsd:.3f}") if outcome.predicted else ("–", "–")
+        reasons = "; ".join(f"{r.code}: {r.text}" for r in outcome.reasons)
+        table.add_row(outcome.query.sop_instance_uid, outcome.task or "–", outcome.verdict, *numbers, escape(reasons))
+    return table
+
+
+def main() -> None:
+    """Entry point: errors that a person must act on are one clear text and exit code 2, not a traceback."""
+    try:
+        app()
+    except ConfigurationError as error:
+        errors.print(f"[red]Configuration:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(EXIT_USAGE)
+    except QCNodeError as error:
+        errors.print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,67 @@
+"""`qcnode doctor`: is everything there that the node needs? Each finding says what to do."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+
+from qcnode.config import Config, Task
+from qcnode.deliver.destination import Check
+from qcnode.errors import QCNodeError
+from qcnode.node import open_destination
+from qcnode.store.database import open_database
+from qcnode.tasks import load_tasks, weights_directory
+
+
+def examine(config: Config) -> Iterator[Check]:
+    """Check storage, database, weights and their terms, device, and every destination, one finding at a time."""
+    yield _storage(config)
+    yield _database(config)
+    for name, task in config.tasks.items():
+        if task.enabled:
+            yield from _weights(config, name, task)
+    for settings in config.destinations:
+        try:
+            yield from open_destination(settings, config.listen.ae_title).check()
+        except QCNodeError as error:
+            yield Check(settings.name, False, str(error), "correct the destination in config.yaml")
+    if not config.destinations:
+        yield Check("destinations", True, "none: results are kept, nothing is sent", "add a destination to config.yaml to answer a PACS")
+
+
+def _storage(config: Config) -> Check:
+    directory = config.storage.directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".doctor"
+        probe.write_bytes(b"qcnode")
+        probe.unlink()
+    except OSError as error:
+        return Check("disk", False, f"{directory}: {error.strerror}", "make storage.directory writable for the account that runs qcnode")
+    free_mb = shutil.disk_usage(directory).free // 2**20
+    needed = config.storage.minimum_free_mb
+    return Check(
+        "disk", free_mb > needed, f"{directory}: {free_mb} MB free, {needed} MB kept free", "free the disk, or move storage.directory"
+    )
+
+
+def _database(config: Config) -> Check:
+    try:
+        open_database(config.storage.directory).close()
+    except (OSError, sqlite3.Error, QCNodeError) as error:
+        return Check("database", False, str(error), "restore the database from a backup, or move it away to begin with an empty one")
+    return Check("database", True, "opens, schema is current", "")
+
+
+def _weights(config: Config, name: str, task: Task) -> Iterator[Check]:
+    subject = f"weights {name}"
+    try:
+        judged = load_tasks(config.model_copy(update={"tasks": {name: task}}))[name]
+    except QCNodeError as error:
+        yield Check(subject, False, str(error), "install the weights again, or correct tasks in config.yaml")
+        return
+    card = judged.judge.predictor.card
+    yield Check(subject, True, f"{card.name} {card.version}, digest verified, {weights_directory(task.weights)}", "")
+    yield Check(f"terms {name}", True, card.training_data.terms, "")
+    yield Check(f"device {name}", True, judged.judge.predictor.device, "")

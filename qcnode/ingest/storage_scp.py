@@ -1,0 +1,247 @@
+"""The Storage SCP: takes every Storage SOP class in every transfer syntax, keeps the bytes as sent, and only then says so.
+
+A PACS's forward job must not fail because a study also holds an SR or a private object: unless configured otherwise, SOP classes
+that are retired, private or younger than this program are accepted too. PS3.4 Annex B (service class, status codes), PS3.8 9.3.4
+(rejection). What little is parsed before the answer is the head of the object, up to the Series Instance UID.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
+from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import ServiceClass
+from pynetdicom.sop_class import Verification, uid_to_service_class
+
+from qcnode.config import Listen
+from qcnode.errors import ConfigurationError, Retryable
+from qcnode.store.inbox import Acceptance, Inbox
+
+STORED = 0x0000
+OUT_OF_RESOURCES = 0xA700
+SOP_CLASS_MISMATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+CANNOT_PARSE = 0xC210
+INTERNAL_ERROR = 0xC211
+
+CALLER_NOT_RECOGNISED = (0x01, 0x01, 0x03)  # permanent, by the service user, calling AE title not recognised
+
+_STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
+_STANDARD_ROOT = "1.2.840.10008."
+_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+_PREFERRED_SYNTAXES = [ExplicitVRLittleEndian, *(uid for uid in ALL_TRANSFER_SYNTAXES if uid != ExplicitVRLittleEndian)]
+_MAXIMUM_PDU_BYTES = 131072
+_LONGEST_DEFLATED_HEAD = 64 * 2**20  # bytes, inflated
+_STOP_SECONDS = 10.0
+_UID = re.compile(r"[0-9.]{1,64}")  # leading zeros and the like occur in the field, and nothing is named after a UID
+_HEAD = {
+    "sop_class_uid": Tag("SOPClassUID"),
+    "sop_instance_uid": Tag("SOPInstanceUID"),
+    "study_instance_uid": Tag("StudyInstanceUID"),
+    "series_instance_uid": Tag("SeriesInstanceUID"),
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The identity of a received object."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+
+
+class HeadError(Exception):
+    """The object can not be kept; `status` is the C-STORE answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class StorageServer:
+    """A running Storage SCP."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.port = int(server.server_address[1])
+
+    def stop(self) -> None:
+        """Take no further associations, abort the open ones, and wait for the objects that are being written."""
+        associations = self._server.active_associations
+        self._server.shutdown()
+        for association in associations:
+            association.abort()
+        for association in associations:
+            if association is not threading.current_thread():
+                association.join(_STOP_SECONDS)
+
+
+def start_storage_scp(listen: Listen, inbox: Inbox, *, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> StorageServer:
+    """Listen until `stop` is called; port 0 takes a free one. `on_stored` gets the Study Instance UID of each object that was new.
+
+    Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
+    """
+    callers = [(caller.ae_title, _address(caller.address)) for caller in listen.callers]
+    application_entity = AE(listen.ae_title)
+    application_entity.maximum_associations = listen.maximum_associations
+    application_entity.maximum_pdu_size = _MAXIMUM_PDU_BYTES
+    for name in ("network_timeout", "acse_timeout", "dimse_timeout"):
+        setattr(application_entity, name, listen.network_timeout_seconds)
+    contexts = _supported_contexts(listen.sop_classes)
+    take_unknown = not listen.sop_classes
+    handlers = [
+        (evt.EVT_REQUESTED, check_request, [callers, contexts, take_unknown]),
+        (evt.EVT_SOP_COMMON, route_unknown_classes, [take_unknown]),
+        (evt.EVT_C_STORE, handle_store, [inbox, now, on_stored]),
+    ]
+    try:
+        server = application_entity.start_server((listen.host, listen.port), block=False, evt_handlers=handlers, contexts=contexts)
+    except OSError as error:
+        raise ConfigurationError(f"listen: can not listen on {listen.host}:{listen.port}: {error.strerror}") from error
+    return StorageServer(server)
+
+
+def _address(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return None if address is None else ipaddress.ip_address(address)
+    except ValueError as error:
+        raise ConfigurationError(f"listen.callers: {address!r} is not an IP address") from error
+
+
+def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
+    """Storage classes (all, or those listed) and Verification. The limit of 128 contexts binds the requestor, not us."""
+    storage = tuple(sop_classes) or tuple(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+    return [build_context(uid, _PREFERRED_SYNTAXES) for uid in (Verification, *dict.fromkeys(storage))]
+
+
+def check_request(event: evt.Event, callers: list[tuple[str, Any]], contexts: list[PresentationContext], take_unknown: bool) -> None:
+    """Before negotiation: reject a caller that is not configured; offer the unknown Storage classes that it asks for."""
+    association = event.assoc
+    title = association.requestor.primitive.calling_ae_title.strip()
+    address = ipaddress.ip_address(association.requestor.address.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    if callers and not any(title == known and only in (None, address) for known, only in callers):
+        _log.warning("association rejected: caller %r from %s is not configured", title, address)
+        association.acse.send_reject(*CALLER_NOT_RECOGNISED)
+        association.kill()
+    elif take_unknown:
+        unknown = [build_context(uid, _PREFERRED_SYNTAXES) for uid in _unknown_storage_classes(association)]
+        association.acceptor.supported_contexts = [*contexts, *unknown]
+
+
+def route_unknown_classes(event: evt.Event, take_unknown: bool) -> Mapping[str, SOPClassCommonExtendedNegotiation]:
+    """Say that unknown classes belong to the Storage service, as the peer itself could have (PS3.7 D.3.3.6)."""
+    items = {}
+    for uid in _unknown_storage_classes(event.assoc) if take_unknown else ():
+        items[uid] = SOPClassCommonExtendedNegotiation()
+        items[uid].sop_class_uid = uid
+        items[uid].service_class_uid = _STORAGE_SERVICE_CLASS
+    return items
+
+
+def _unknown_storage_classes(association: Any) -> list[str]:
+    asked = {str(context.abstract_syntax) for context in association.requestor.primitive.presentation_context_definition_list}
+    return sorted(uid for uid in asked if _is_unknown_storage(uid))
+
+
+def _is_unknown_storage(sop_class_uid: str) -> bool:
+    """Private, or of the Storage branch of the standard, or retired Storage; and pynetdicom has no service for it."""
+    if uid_to_service_class(sop_class_uid) is not ServiceClass:
+        return False
+    private = not sop_class_uid.startswith(_STANDARD_ROOT)
+    return private or sop_class_uid.startswith(_STORAGE_ROOT) or "Storage" in UID(sop_class_uid).name
+
+
+def handle_store(event: evt.Event, inbox: Inbox, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> int:
+    """Answer one C-STORE request: its status (PS3.4 B.2.3). 0x0000 only after the object is durable."""
+    try:
+        head = read_head(event.encoded_dataset(include_meta=False), UID(event.context.transfer_syntax))
+        _check_request_fits(event.request, head)
+        acceptance = inbox.accept(
+            event.encoded_dataset(),
+            sop_class_uid=head.sop_class_uid,
+            sop_instance_uid=head.sop_instance_uid,
+            study_instance_uid=head.study_instance_uid,
+            series_instance_uid=head.series_instance_uid,
+            transfer_syntax_uid=str(event.context.transfer_syntax),
+            calling_ae_title=event.assoc.requestor.ae_title,
+            peer_address=event.assoc.requestor.address,
+            now=now(),
+        )
+    except HeadError as error:
+        _log.warning("object refused with %04XH: %s", error.status, error)
+        return error.status
+    except Retryable as error:
+        _log.warning("object refused with %04XH: %s", OUT_OF_RESOURCES, error)
+        return OUT_OF_RESOURCES
+    except Exception as error:  # noqa: BLE001 - one object must not end the association; its text might quote the object
+        _log.error("object refused with %04XH: %s", INTERNAL_ERROR, type(error).__name__)
+        return INTERNAL_ERROR
+    if acceptance is not Acceptance.SAME:
+        _notify(on_stored, head.study_instance_uid)
+    return STORED
+
+
+def _notify(on_stored: Callable[[str], None], study_instance_uid: str) -> None:
+    try:
+        on_stored(study_instance_uid)
+    except Exception as error:  # noqa: BLE001 - the object is kept: nothing that happens now makes that a failure
+        _log.error("after an object was stored: %s", type(error).__name__)
+
+
+def _check_request_fits(request: Any, head: Head) -> None:
+    if head.sop_class_uid != str(request.AffectedSOPClassUID):
+        raise HeadError(SOP_CLASS_MISMATCH, "its SOP Class UID is not that of the request")
+    if head.sop_instance_uid != str(request.AffectedSOPInstanceUID):
+        raise HeadError(CANNOT_UNDERSTAND, "its SOP Instance UID is not that of the request")
+
+
+def read_head(dataset: bytes, transfer_syntax: UID) -> Head:
+    """The identity in an encoded data set (without preamble and file meta). Raises HeadError."""
+    try:
+        stream = _inflated_head(dataset) if transfer_syntax.is_deflated else dataset
+        elements = _read_elements(stream, transfer_syntax)
+        found = {name: str(elements[tag].value or "") if tag in elements else "" for name, tag in _HEAD.items()}
+    except Exception as error:  # pydicom raises whatever a broken stream leads to
+        raise HeadError(CANNOT_PARSE, f"its head can not be parsed ({type(error).__name__})") from error
+    for name, value in found.items():
+        if not _UID.fullmatch(value):
+            raise HeadError(CANNOT_UNDERSTAND, f"its {name} is {'no UID' if value else 'missing'}")
+    return Head(**found)
+
+
+def _read_elements(stream: bytes, transfer_syntax: UID) -> Dataset:
+    def is_behind_head(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        return bool(tag > _HEAD["series_instance_uid"])
+
+    return read_dataset(
+        BytesIO(stream),
+        transfer_syntax.is_implicit_VR,
+        transfer_syntax.is_little_endian,
+        stop_when=is_behind_head,
+        specific_tags=list(_HEAD.values()),
+    )
+
+
+def _inflated_head(dataset: bytes) -> bytes:
+    """As much as a head may take, so that a small object can not fill the memory."""
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(dataset, _LONGEST_DEFLATED_HEAD)

@@ -1,0 +1,218 @@
+"""The composition root: builds everything from the configuration, starts it in order, and stops it in the opposite one."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from qcnode import __version__
+from qcnode.config import Config, CStoreDestination, StowDestination
+from qcnode.deliver.c_store import CStore
+from qcnode.deliver.destination import Destination
+from qcnode.deliver.stow_rs import StowRs
+from qcnode.errors import ConfigurationError
+from qcnode.ingest.storage_scp import start_storage_scp
+from qcnode.store.database import open_database
+from qcnode.store.inbox import Inbox
+from qcnode.store.jobs import Jobs
+from qcnode.store.leases import release_leases
+from qcnode.store.outbox import Outbox
+from qcnode.store.worklist import Worklist
+from qcnode.tasks import JudgedTask, load_tasks
+from qcnode.workers import AssessStep, DeliverStep, MatchStep, Worker
+
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """The node's clock."""
+    return datetime.now(UTC)
+
+
+def open_destination(settings: CStoreDestination | StowDestination, ae_title: str) -> Destination:
+    """The destination that `settings` describes; nothing is connected yet."""
+    if isinstance(settings, CStoreDestination):
+        return CStore(settings, ae_title)
+    return StowRs(settings)
+
+
+def wanted_kinds(settings: CStoreDestination | StowDestination) -> frozenset[str]:
+    """Which result objects a destination gets; the report always."""
+    return frozenset({"report"} | ({"error_map"} if settings.error_map else set()) | ({"summary"} if settings.summary_image else set()))
+
+
+def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
+    """What `qcnode status` shows: a title and rows (name, figure) for each part of the road."""
+    database = open_database(config.storage.directory)
+    jobs = Jobs(database)
+    received = Inbox(database, config.storage.directory, 0).counts()
+    counts = jobs.counts()
+    state: dict[str, list[tuple[str, object]]] = {
+        "received": [*received.by_kind.items(), ("conflicting", received.conflicting), ("MB", received.bytes // 2**20)],
+        "segmentations": list(counts.queries.items()),
+        "waiting": [(q.sop_instance_uid, f"{q.reason.code}: {q.reason.text}" if q.reason else "") for q in jobs.queries("WAITING")],
+        "cases": list(counts.cases.items()),
+        "verdicts": list(counts.verdicts.items()),
+        "worklist": list(Worklist(database).counts().items()),
+    }
+    for destination, deliveries in Outbox(database).counts().items():
+        state[f"delivery to {destination}"] = list(deliveries.items())
+    database.close()
+    return state
+
+
+class Node:
+    """Listener, workers, delivery and scheduler of one storage directory, which it holds alone while it runs."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises ConfigurationError where weights, storage or another key can not work."""
+        self._config = config
+        self._running = ExitStack()
+        self._ended = threading.Event()
+        self.port = config.listen.port
+
+    def start(self) -> None:
+        """Recover what a crash left, then listen and work. Raises ConfigurationError."""
+        with ExitStack() as started:
+            self._start(started)
+            self._running = started.pop_all()
+
+    def stop(self) -> None:
+        """Stop listening, let every worker end its step, close the database."""
+        self._running.close()
+
+    def run_until_signal(self) -> None:
+        """`qcnode serve`: start, wait for SIGTERM or SIGINT, stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._ended.set())
+        self.start()
+        self._ended.wait()
+        log.info("ending")
+        self.stop()
+
+    def _start(self, started: ExitStack) -> None:
+        config = self._config
+        directory = config.storage.directory
+        started.enter_context(_only_node(directory))
+        database = open_database(directory)
+        started.callback(database.close)
+        inbox = Inbox(database, directory, config.storage.minimum_free_mb * 2**20)
+        recovery = inbox.recover(utc_now())
+        release_leases(database)
+        if recovery.lost:
+            log.error("%d acknowledged objects have lost their file", len(recovery.lost))
+        tasks = load_tasks(config)
+        match, workers = self._workers(Jobs(database), Outbox(database), inbox, tasks)
+        scheduler = self._schedule(match, workers[0], inbox)
+        for worker in workers:
+            worker.start()
+            started.callback(worker.join)
+        for worker in workers:
+            started.callback(worker.stop)
+        scheduler.start()
+        started.callback(scheduler.shutdown)
+
+        def on_stored(study_instance_uid: str) -> None:
+            workers[0].wake.set()
+            _set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
+
+        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored)
+        started.callback(listener.stop)
+        self.port = listener.port
+        log.info("qcnode %s listens as %s on %s:%d", __version__, config.listen.ae_title, config.listen.host, self.port)
+
+    def _workers(self, jobs: Jobs, outbox: Outbox, inbox: Inbox, tasks: dict[str, JudgedTask]) -> tuple[MatchStep, list[Worker]]:
+        """The matching step, and the workers: matching first, then assessing, then one per destination."""
+        config = self._config
+        owner = f"{os.getpid()}"
+        destinations = {d.name: open_destination(d, config.listen.ae_title) for d in config.destinations}
+        delivering = [
+            Worker(
+                f"deliver {d.name}",
+                DeliverStep(
+                    outbox,
+                    destinations[d.name],
+                    d.refresh_attributes,
+                    config.storage.directory / "outbox" / d.name,
+                    config.retry,
+                    owner,
+                    utc_now,
+                ),
+            )
+            for d in config.destinations
+        ]
+
+        def wake_delivery() -> None:
+            for worker in delivering:
+                worker.wake.set()
+
+        assessing = Worker(
+            "assess",
+            AssessStep(
+                jobs=jobs,
+                tasks=tasks,
+                results=config.storage.directory / "results",
+                wanted_kinds={d.name: wanted_kinds(d) for d in config.destinations},
+                owner=owner,
+                now=utc_now,
+                version=__version__,
+                on_result=wake_delivery,
+            ),
+        )
+        match = MatchStep(
+            inbox=inbox,
+            jobs=jobs,
+            tasks=tasks,
+            settings=config.matching,
+            archive=destinations[config.matching.archive] if config.matching.archive else None,
+            now=utc_now,
+            on_case=assessing.wake.set,
+        )
+        return match, [Worker("match", match), assessing, *delivering]
+
+    def _schedule(self, match: MatchStep, matching: Worker, inbox: Inbox) -> BackgroundScheduler:
+        """Timers: the quiet time of each study, queries whose images never come, purging."""
+        storage = self._config.storage
+        scheduler = BackgroundScheduler(timezone=UTC)
+        scheduler.add_job(match.match_overdue, "interval", minutes=1, id="overdue", max_instances=1, coalesce=True)
+
+        def purge() -> None:
+            now = utc_now()
+            ignored = inbox.purge_ignored(now - timedelta(hours=storage.keep_ignored_hours), now)
+            images = inbox.purge_images(now - timedelta(days=storage.keep_images_days), now)
+            if ignored or images:
+                log.info("purged %d ignored and %d old objects", ignored, images)
+
+        scheduler.add_job(purge, "interval", minutes=15, id="purge", max_instances=1, coalesce=True)
+        for study in inbox.dirty_studies():
+            quiet_at = study.last_received_at + timedelta(seconds=self._config.matching.quiet_seconds)
+            _set_quiet_timer(scheduler, matching, study.study_instance_uid, max(quiet_at, utc_now()))
+        return scheduler
+
+
+def _set_quiet_timer(scheduler: BackgroundScheduler, matching: Worker, study_instance_uid: str, at: datetime) -> None:
+    """Wake matching when nothing of the study came for the quiet time; each arrival sets the timer anew."""
+    scheduler.add_job(
+        matching.wake.set, "date", run_date=at, id=f"quiet {study_instance_uid}", replace_existing=True, misfire_grace_time=None
+    )
+
+
+@contextmanager
+def _only_node(directory: Path) -> Iterator[None]:
+    """Hold the storage directory's lock: two nodes on one directory would take each other's leases."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "node.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(f"another qcnode already serves from {directory}; stop it, or give this one its own") from error
+        yield

@@ -1,0 +1,91 @@
+"""verdict.json: the answer to one case as a document, with the names and digests of the DICOM objects beside it.
+
+The file is the first settled truth of a case: after a crash it is read back, never computed again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from qcnode.case import Reason, ResultObject, Verdict, Weights
+
+FILE_NAME = "verdict.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The SEG that was judged."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class TissueNumbers:
+    """What is predicted of one tissue; `dsc` is None where the weights give no number for it."""
+
+    dsc: float | None
+    error_voxels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Predicted, never measured: pooled DSC and NSD at tolerance_mm, and the tissues' numbers."""
+
+    dsc: float
+    nsd: float
+    tolerance_mm: float
+    per_tissue: dict[str, TissueNumbers]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFile:
+    """A DICOM object beside verdict.json."""
+
+    kind: str
+    file: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The content of verdict.json; `predicted` is None where nothing could be predicted."""
+
+    case_id: str
+    study_instance_uid: str
+    query: Query
+    task: str | None
+    weights: Weights | None
+    device: str | None
+    predicted: Predicted | None
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    completeness_evidence: str
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    objects: tuple[ObjectFile, ...] = ()
+    judging_digest: str = ""
+    qcnode_version: str = ""
+    created: str = ""
+
+
+_ADAPTER = TypeAdapter(Outcome)
+
+
+def write_outcome(outcome: Outcome, directory: Path) -> None:
+    """Write verdict.json into `directory`."""
+    (directory / FILE_NAME).write_bytes(_ADAPTER.dump_json(outcome, indent=2) + b"\n")
+
+
+def read_outcome(directory: Path) -> Outcome:
+    """Read verdict.json back. Raises OSError, or ValueError where it is not what write_outcome writes."""
+    return _ADAPTER.validate_json((directory / FILE_NAME).read_bytes())
+
+
+def result_objects(outcome: Outcome, directory: Path) -> tuple[ResultObject, ...]:
+    """The DICOM objects of a settled case, with their full paths."""
+    return tuple(ResultObject(o.kind, o.sop_class_uid, o.sop_instance_uid, directory / o.file, o.sha256) for o in outcome.objects)

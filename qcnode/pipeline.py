@@ -1,0 +1,225 @@
+"""The whole road of one case on one page: read, judge, write the answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+
+from qcnode.assess.inference import QCPredictor
+from qcnode.assess.verdict import Limits, judge
+from qcnode.case import Assessment, Case, Reason, ReasonCode, ResultObject, Verdict
+from qcnode.errors import Rejected
+from qcnode.headers import read_header
+from qcnode.imaging.grid import Grid, Volume, resample
+from qcnode.imaging.read_seg import read_segmentation
+from qcnode.imaging.read_series import SeriesVolume, read_series
+from qcnode.outcome import CaseResult, ObjectFile, Outcome, Predicted, Query, TissueNumbers, read_outcome, result_objects, write_outcome
+from qcnode.report.inputs import Judging, Predecessor, ReportInputs
+from qcnode.report.results import write_results
+from qcnode.tissues import map_segments, tissue_masks
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What judges the cases of one task: a network and the limits that turn its numbers into a verdict."""
+
+    predictor: QCPredictor
+    limits: Limits
+
+    @property
+    def judging(self) -> Judging:
+        """The judging configuration, as it goes into the report and into the UIDs of the results."""
+        description = self.limits.describe()
+        return Judging(digest=sha256(description.encode()).hexdigest(), description=description)
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What is known of a case so far: filled step by step, and reported as far as it came."""
+
+    source: SeriesVolume | None = None
+    query_masks: npt.NDArray[np.bool_] | None = None
+    notes: tuple[Reason, ...] = ()
+    tissue_segments: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Measure a step of the road."""
+        start = perf_counter()
+        yield
+        self.timings_ms[step] = round((perf_counter() - start) * 1000, 1)
+
+
+def assess_case(
+    case: Case, judge_of_task: Judge, directory: Path, *, created: datetime, version: str, predecessor: Predecessor | None = None
+) -> Outcome:
+    """Judge one case and write its result files to `directory`, which afterwards holds all of them.
+
+    A directory that exists was settled before: its files are the answer and are never made again. Raises OSError where the disk fails;
+    whatever is wrong with the case itself becomes an UNASSESSABLE verdict.
+    """
+    if directory.exists():
+        return read_outcome(directory)
+    findings = _Findings()
+    try:
+        assessment = _assess(case, judge_of_task, findings)
+    except Rejected as rejection:
+        assessment = Assessment(Verdict.UNASSESSABLE, (rejection.reason,), None, judge_of_task.predictor.weights)
+    inputs = _report_inputs(case, assessment, judge_of_task, findings, created, version, predecessor)
+    unfinished = directory.with_name(directory.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    with findings.timed("report"):
+        objects = write_results(inputs, unfinished)
+    outcome = _outcome(inputs, objects, findings.timings_ms)
+    write_outcome(outcome, unfinished)
+    _settle(unfinished, directory)
+    return outcome
+
+
+def settled_result(case: Case, outcome: Outcome, directory: Path) -> CaseResult:
+    """What the store keeps of a settled case, with the attributes by which a radiologist is sure of the patient."""
+    query = pydicom.dcmread(case.query.path, specific_tags=["PatientName", "PatientID", "StudyDate", "AccessionNumber", "SpecificCharacterSet"])
+    return CaseResult(
+        case=case,
+        outcome=outcome,
+        directory=directory,
+        objects=result_objects(outcome, directory),
+        patient_name=str(query.get("PatientName", "") or ""),
+        patient_id=str(query.get("PatientID", "") or ""),
+        study_date=str(query.get("StudyDate", "") or ""),
+        accession_number=str(query.get("AccessionNumber", "") or ""),
+    )
+
+
+def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment:
+    if case.problem is not None:
+        # the images still make the report and the preview better, where they can be read
+        with suppress(Rejected):
+            _read_source(case, findings)
+        raise Rejected(case.problem.code, case.problem.text)
+    source = _read_source(case, findings)
+    with findings.timed("read_segmentation"):
+        query = _read_query(case, judge_of_task, findings, source.volume.grid)
+    with findings.timed("resample_contrasts"):
+        contrasts = _contrasts(case, source)
+    with findings.timed("predict"):
+        prediction = judge_of_task.predictor.predict(contrasts, query)
+    verdict, reasons = judge(prediction, judge_of_task.limits)
+    return Assessment(verdict, (*reasons, *findings.notes), prediction, judge_of_task.predictor.weights)
+
+
+def _read_source(case: Case, findings: _Findings) -> SeriesVolume:
+    if case.reference_contrast not in case.contrasts:
+        raise Rejected(ReasonCode.IMAGES_MISSING, "no image of the segmentation is at hand")
+    with findings.timed("read_images"):
+        findings.source = read_series(case.contrasts[case.reference_contrast].frames)
+    return findings.source
+
+
+def _read_query(case: Case, judge_of_task: Judge, findings: _Findings, grid: Grid) -> npt.NDArray[np.bool_]:
+    """The query's tissues (tissue, z, y, x) on the grid of its images."""
+    card = judge_of_task.predictor.card
+    mapping = map_segments(read_header(case.query.path).segments, card.structures)
+    findings.tissue_segments = {t.name: tuple(n for s in t.structures for n in mapping.get(s, ())) for t in card.tissues}
+    wanted = {number for numbers in mapping.values() for number in numbers}
+    segmentation = read_segmentation(case.query.path, grid, segment_numbers=wanted)
+    findings.query_masks = tissue_masks(segmentation.masks, segmentation.segment_numbers, mapping, card.tissues)
+    if segmentation.resampled:
+        text = "the segmentation lies on another grid than its images and was resampled with nearest neighbour"
+        findings.notes = (Reason(ReasonCode.SEG_RESAMPLED, text),)
+    if not findings.query_masks.any():
+        raise Rejected(ReasonCode.EMPTY_SEGMENTATION, "no voxel belongs to a tissue of the task")
+    return findings.query_masks
+
+
+def _contrasts(case: Case, source: SeriesVolume) -> dict[str, Volume]:
+    """All contrasts on the grid that the query was drawn on."""
+    volumes = {case.reference_contrast: source.volume}
+    for name, stack in case.contrasts.items():
+        if name not in volumes:
+            volume = read_series(stack.frames).volume
+            values = resample(volume.array, volume.grid, source.volume.grid, nearest=False)
+            volumes[name] = Volume(values.astype(np.float32, copy=False), source.volume.grid)
+    return volumes
+
+
+def _report_inputs(
+    case: Case,
+    assessment: Assessment,
+    judge_of_task: Judge,
+    findings: _Findings,
+    created: datetime,
+    version: str,
+    predecessor: Predecessor | None,
+) -> ReportInputs:
+    planes = findings.source.planes if findings.source else ()
+    paths = dict.fromkeys(p.path for p in planes) or dict.fromkeys(f.path for s in case.contrasts.values() for f in s.frames)
+    return ReportInputs(
+        case=case,
+        assessment=assessment,
+        query=pydicom.dcmread(case.query.path, stop_before_pixels=True),
+        sources=tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in paths),
+        planes=planes,
+        volume=findings.source.volume if findings.source else None,
+        query_masks=findings.query_masks,
+        tissues=judge_of_task.predictor.card.tissues,
+        judging=judge_of_task.judging,
+        created=created,
+        version=version,
+        predecessor=predecessor,
+        tissue_segments=findings.tissue_segments,
+    )
+
+
+def _outcome(inputs: ReportInputs, objects: tuple[ResultObject, ...], timings_ms: dict[str, float]) -> Outcome:
+    case, assessment, prediction = inputs.case, inputs.assessment, inputs.assessment.prediction
+    predicted = None
+    if prediction is not None:
+        per_tissue = {t: TissueNumbers(prediction.per_tissue_dsc.get(t), n) for t, n in prediction.error_voxels.items()}
+        predicted = Predicted(prediction.predicted_dsc, prediction.predicted_nsd, prediction.tolerance_mm, per_tissue)
+    return Outcome(
+        case_id=case.case_id,
+        study_instance_uid=case.study_instance_uid,
+        query=Query(case.query.series_instance_uid, case.query.sop_instance_uid),
+        task=case.task,
+        weights=assessment.weights,
+        device=prediction.device if prediction else None,
+        predicted=predicted,
+        verdict=assessment.verdict,
+        reasons=assessment.reasons,
+        completeness_evidence=case.completeness_evidence,
+        timings_ms=timings_ms,
+        objects=tuple(ObjectFile(o.kind, o.path.name, o.sop_class_uid, o.sop_instance_uid, o.sha256) for o in objects),
+        judging_digest=inputs.judging.digest,
+        qcnode_version=inputs.version,
+        created=inputs.created.isoformat(),
+    )
+
+
+def _settle(unfinished: Path, directory: Path) -> None:
+    """Make the result durable, then give it its name: a reader sees all files or none."""
+    for path in (*unfinished.iterdir(), unfinished):
+        _sync(path)
+    unfinished.rename(directory)
+    _sync(directory.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,70 @@
+"""Every coded concept that qcnode writes.
+
+Numbers and verdicts are coded privately and say *predicted* (or *segmentation QC*): a viewer that shows no more than the concept's name
+must not show an estimate as a measurement, nor a judgement of a segmentation as one of the images (111236, 111237 are such).
+"""
+
+from __future__ import annotations
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.sr.coding import Code
+
+from qcnode.case import ReasonCode, Verdict
+
+SCHEME = "99QCNODE"
+
+
+def _private(value: str, meaning: str) -> Code:
+    return Code(value, SCHEME, meaning)
+
+
+# What is estimated (NUM), PS3.16 TID 300
+PREDICTED_DSC = _private("predicted-dsc", "Predicted Dice Similarity Coefficient")
+PREDICTED_NSD = _private("predicted-nsd", "Predicted Normalized Surface Dice")
+TOLERANCE = _private("nsd-tolerance", "Surface distance tolerance")
+ESTIMATED = Code("414135002", "SCT", "Estimated")
+MEASUREMENT_FAILURE = Code("114006", "DCM", "Measurement failure")
+NO_UNITS = Code("1", "UCUM", "no units")
+MILLIMETER = Code("mm", "UCUM", "mm")
+
+# What is said of the query (CODE, TEXT, IMAGE)
+VERDICT = _private("qc-verdict", "Segmentation QC verdict")
+REASON = _private("qc-reason", "Segmentation QC reason")
+EXPLANATION = _private("qc-explanation", "Segmentation QC explanation")
+LIMITS = _private("qc-limits", "Segmentation QC thresholds")
+QUERY_SEGMENTATION = _private("query-seg", "Query segmentation")
+ERROR_MAP = _private("error-map", "Predicted segmentation error map")
+ALL_TISSUES = _private("all-tissues", "All segmented tissues")
+UNKNOWN_SEGMENT = _private("segment", "Segment of the query segmentation")
+
+# Error segments: not anatomy, so that nobody adds them to it
+PREDICTED_ERROR = _private("predicted-error", "predicted segmentation error")
+SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")  # CID 7150
+
+# The document
+IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")  # CID 7021
+PROCEDURE = Code("25056-3", "LN", "MRI unspecified body region")  # CID 100
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
+DEVICE = Code("121007", "DCM", "Device")  # CID 270
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
+
+
+def verdict_concept(verdict: Verdict) -> Code:
+    """The value of a "Segmentation QC verdict"."""
+    return _private(verdict.value.lower(), verdict.value)
+
+
+def reason_concept(code: ReasonCode) -> Code:
+    """The value of a "Segmentation QC reason"; a value of more than 16 characters becomes a Long Code Value."""
+    return _private(code.value, code.value.replace("-", " "))
+
+
+def tissue_concept(code: tuple[str, str, str]) -> Code:
+    """A tissue's own code (value, scheme designator, meaning)."""
+    return Code(*code)
+
+
+def coding_schemes() -> list[CodingSchemeIdentificationItem]:
+    """Coding Scheme Identification Sequence: who stands behind 99QCNODE."""
+    return [CodingSchemeIdentificationItem(SCHEME, name="qcnode private codes", responsible_organization="qcnode")]

@@ -1,0 +1,226 @@
+"""One page that says everything at a glance: verdict, predicted numbers, reasons, and the worst slices.
+
+The page is the Secondary Capture that goes into the study and the preview of the worklist. It names no patient.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from qcnode.case import Verdict
+from qcnode.report import colours
+from qcnode.report.identity import text_of
+from qcnode.report.inputs import ReportInputs
+from qcnode.report.slices import Layers, choose_slices, draw_slice, edge_letters, field_of_view, grey_window, slice_position_mm
+
+WIDTH, HEIGHT = 1600, 1120
+_BACKGROUND, _CARD, _LINE = (13, 15, 19), (23, 26, 32), (48, 53, 62)
+_TEXT, _QUIET = (236, 238, 242), (150, 157, 168)
+_EDGE = 40
+_COLUMN = 410  # width of the text column
+_TOP, _BOTTOM = 206, HEIGHT - 74
+_GAP = 18
+_CAPTION = 40
+
+_MEANINGS = {
+    Verdict.PASS: "No review needed",
+    Verdict.FAIL: "Needs review: predicted to be poor",
+    Verdict.REVIEW: "Needs review: near the threshold",
+    Verdict.UNASSESSABLE: "Needs review: could not be assessed",
+    Verdict.NOT_APPLICABLE: "No task judges this segmentation",
+}
+
+
+def draw_preview(inputs: ReportInputs) -> npt.NDArray[np.uint8]:
+    """The page, uint8 RGB (HEIGHT, WIDTH, 3). Without a volume it holds text only."""
+    page = Image.new("RGB", (WIDTH, HEIGHT), _BACKGROUND)
+    pen = _Pen(page)
+    _draw_header(pen, inputs)
+    _draw_column(pen, inputs)
+    layers = _layers(inputs)
+    if layers is None:
+        _draw_no_images(pen, inputs)
+    else:
+        _draw_slices(pen, inputs, layers)
+    _draw_footer(pen, inputs)
+    return np.asarray(page)
+
+
+class _Pen:
+    """Writes on the page in the scalable font that Pillow brings."""
+
+    def __init__(self, page: Image.Image) -> None:
+        self.page = page
+        self.draw = ImageDraw.Draw(page)
+        self._fonts: dict[int, ImageFont.FreeTypeFont | ImageFont.ImageFont] = {}
+
+    def font(self, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+        if size not in self._fonts:
+            self._fonts[size] = ImageFont.load_default(size)
+        return self._fonts[size]
+
+    def write(self, at: tuple[float, float], text: str, size: int, colour: colours.Rgb = _TEXT, anchor: str = "ls") -> None:
+        self.draw.text(at, text, font=self.font(size), fill=colour, anchor=anchor)
+
+    def outlined(self, at: tuple[float, float], text: str, size: int, anchor: str) -> None:
+        self.draw.text(at, text, font=self.font(size), fill=_TEXT, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+
+    def width(self, text: str, size: int) -> float:
+        return float(self.draw.textlength(text, font=self.font(size)))
+
+    def paragraph(self, at: tuple[float, float], text: str, size: int, width: float, colour: colours.Rgb = _TEXT, most: int = 6) -> float:
+        """Write `text` over at most `most` lines; returns the y below it."""
+        x, y = at
+        for line in _wrapped(self, text, size, width)[:most]:
+            self.write((x, y), line, size, colour, "la")
+            y += size * 1.35
+        return y
+
+
+def _wrapped(pen: _Pen, text: str, size: int, width: float) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and pen.width(longer, size) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _draw_header(pen: _Pen, inputs: ReportInputs) -> None:
+    verdict = inputs.assessment.verdict
+    size = 66
+    width = pen.width(verdict.value, size) + 68
+    pen.draw.rounded_rectangle((_EDGE, 48, _EDGE + width, 156), 14, fill=colours.VERDICTS[verdict])
+    pen.write((_EDGE + width / 2, 103), verdict.value, size, (10, 12, 15), "mm")
+    x = _EDGE + width + 34
+    pen.write((x, 92), "Segmentation QC", 40)
+    pen.write((x, 138), f"{_MEANINGS[verdict]}  -  {inputs.case.task}", 25, _QUIET)
+    prediction = inputs.assessment.prediction
+    if prediction is not None:
+        _draw_number(pen, WIDTH - _EDGE - 300, "predicted DSC", f"{prediction.predicted_dsc:.2f}")
+        _draw_number(pen, WIDTH - _EDGE, f"predicted NSD ({prediction.tolerance_mm:g} mm)", f"{prediction.predicted_nsd:.2f}")
+    pen.draw.line((_EDGE, 184, WIDTH - _EDGE, 184), fill=_LINE, width=2)
+
+
+def _draw_number(pen: _Pen, right: float, caption: str, number: str) -> None:
+    pen.write((right, 70), caption, 24, _QUIET, "rs")
+    pen.write((right, 150), number, 84, _TEXT, "rs")
+
+
+def _draw_column(pen: _Pen, inputs: ReportInputs) -> None:
+    y = _draw_tissues(pen, inputs, _TOP + 12.0)
+    y = _title(pen, y + 18, "Why")
+    for reason in inputs.assessment.reasons[:5]:
+        y = pen.paragraph((_EDGE, y), f"{reason.text[:1].upper()}{reason.text[1:]}.", 24, _COLUMN, most=5) + 8
+    y = _title(pen, y + 18, "Thresholds")
+    y = pen.paragraph((_EDGE, y), inputs.judging.description, 20, _COLUMN, _QUIET)
+    y = _title(pen, y + 18, "Judged by")
+    weights = inputs.assessment.weights
+    lines = [f"{weights.name} {weights.version}, weights {weights.sha256[:12]}"] if weights else []
+    for line in (*lines, f"qcnode {inputs.version}, {inputs.created:%Y-%m-%d %H:%M}", f"query SEG ...{inputs.case.query.sop_instance_uid[-20:]}"):
+        y = pen.paragraph((_EDGE, y), line, 20, _COLUMN, _QUIET, most=2)
+
+
+def _title(pen: _Pen, y: float, text: str) -> float:
+    pen.write((_EDGE, y), text.upper(), 18, _QUIET, "la")
+    return y + 32
+
+
+def _draw_tissues(pen: _Pen, inputs: ReportInputs, y: float) -> float:
+    prediction = inputs.assessment.prediction
+    pen.write((_EDGE, y), "QUERY SEGMENTATION", 18, _QUIET, "la")
+    if prediction is not None:
+        pen.write((_EDGE + 300, y), "pred. DSC", 18, _QUIET, "ra")
+        pen.write((_EDGE + _COLUMN, y), "error (ml)", 18, _QUIET, "ra")
+    y += 36
+    for index, tissue in enumerate(inputs.tissues):
+        pen.draw.rounded_rectangle((_EDGE, y + 2, _EDGE + 24, y + 26), 5, outline=colours.of_tissue(index), width=5)
+        pen.write((_EDGE + 38, y + 14), tissue.name, 24, _TEXT, "lm")
+        if prediction is not None:
+            dsc = prediction.per_tissue_dsc.get(tissue.name)
+            pen.write((_EDGE + 300, y + 14), "-" if dsc is None else f"{dsc:.2f}", 24, _TEXT, "rm")
+            pen.write((_EDGE + _COLUMN, y + 14), _millilitres(inputs, tissue.name), 24, _TEXT, "rm")
+        y += 40
+    if prediction is not None:
+        pen.draw.rounded_rectangle((_EDGE, y + 2, _EDGE + 24, y + 26), 5, fill=colours.ERROR)
+        pen.write((_EDGE + 38, y + 14), "predicted error", 24, _TEXT, "lm")
+        y += 40
+    return y
+
+
+def _millilitres(inputs: ReportInputs, tissue: str) -> str:
+    prediction, volume = inputs.assessment.prediction, inputs.volume
+    if prediction is None or volume is None or tissue not in prediction.error_voxels:
+        return "-"
+    return f"{prediction.error_voxels[tissue] * float(np.prod(volume.grid.spacing)) / 1000:.1f}"
+
+
+def _layers(inputs: ReportInputs) -> Layers | None:
+    volume, prediction = inputs.volume, inputs.assessment.prediction
+    if volume is None:
+        return None
+    shape = volume.grid.size
+    query = inputs.query_masks if inputs.query_masks is not None else np.zeros((0, *shape), bool)
+    errors = prediction.error_map.any(axis=0) if prediction is not None else np.zeros(shape, bool)
+    return Layers(volume.array, volume.grid, query, errors)
+
+
+def _draw_slices(pen: _Pen, inputs: ReportInputs, layers: Layers) -> None:
+    chosen = choose_slices(layers)
+    columns = {1: 1, 2: 2, 3: 2, 4: 2}.get(len(chosen), 3)
+    rows = -(-len(chosen) // columns)
+    left = _EDGE + _COLUMN + 2 * _GAP
+    pixels = min((WIDTH - _EDGE - left - (columns - 1) * _GAP) // columns, (_BOTTOM - _TOP - rows * _CAPTION - (rows - 1) * _GAP) // rows)
+    left += (WIDTH - _EDGE - left - columns * pixels - (columns - 1) * _GAP) // 2
+    view, window = field_of_view(layers), grey_window(layers, chosen)
+    for i, z in enumerate(chosen):
+        x = left + (i % columns) * (pixels + _GAP)
+        y = _TOP + (i // columns) * (pixels + _CAPTION + _GAP)
+        pen.page.paste(Image.fromarray(draw_slice(layers, z, view, window, pixels)), (x, y))
+        _draw_letters(pen, edge_letters(layers.grid), x, y, pixels)
+        pen.write((x + 2, y + pixels + 24), _slice_name(inputs, layers, z), 20, _QUIET, "lm")
+        area = layers.error_area_mm2[z] / 100
+        if area > 0:
+            pen.write((x + pixels - 2, y + pixels + 24), f"{area:.1f} cm\u00b2", 20, colours.ERROR, "rm")
+
+
+def _draw_letters(pen: _Pen, letters: dict[str, str], x: int, y: int, pixels: int) -> None:
+    middle = pixels // 2
+    pen.outlined((x + 8, y + middle), letters["left"], 24, "lm")
+    pen.outlined((x + pixels - 8, y + middle), letters["right"], 24, "rm")
+    pen.outlined((x + middle, y + 6), letters["top"], 24, "ma")
+    pen.outlined((x + middle, y + pixels - 8), letters["bottom"], 24, "ms")
+
+
+def _slice_name(inputs: ReportInputs, layers: Layers, z: int) -> str:
+    parts = [f"slice {z + 1}/{layers.grid.size[0]}", f"{slice_position_mm(layers.grid, z):+.0f} mm"]
+    if z < len(inputs.planes):
+        plane = inputs.planes[z]
+        number = next((text_of(h, "InstanceNumber") for h in inputs.sources if text_of(h, "SOPInstanceUID") == plane.sop_instance_uid), "")
+        is_shared = sum(p.sop_instance_uid == plane.sop_instance_uid for p in inputs.planes) > 1
+        if is_shared or number:
+            parts.insert(1, f"frame {plane.frame_number}" if is_shared else f"im {number}")
+    return "  ".join(parts)
+
+
+def _draw_no_images(pen: _Pen, inputs: ReportInputs) -> None:
+    left = _EDGE + _COLUMN + 2 * _GAP
+    pen.draw.rounded_rectangle((left, _TOP, WIDTH - _EDGE, _BOTTOM), 14, fill=_CARD)
+    middle = ((left + WIDTH - _EDGE) / 2, (_TOP + _BOTTOM) / 2)
+    pen.write((middle[0], middle[1] - 24), "No images to show", 44, _TEXT, "mm")
+    pen.write((middle[0], middle[1] + 30), _codes(inputs), 26, _QUIET, "mm")
+
+
+def _codes(inputs: ReportInputs) -> str:
+    return ", ".join(reason.code.value for reason in inputs.assessment.reasons[:3])
+
+
+def _draw_footer(pen: _Pen, inputs: ReportInputs) -> None:
+    pen.draw.line((_EDGE, HEIGHT - 60, WIDTH - _EDGE, HEIGHT - 60), fill=_LINE, width=2)
+    pen.write((_EDGE, HEIGHT - 22), "Segmentation QC, not for diagnosis", 26, _TEXT)
+    claim = "Predicted without a reference segmentation: estimates, not measurements"
+    pen.write((WIDTH - _EDGE, HEIGHT - 22), claim, 22, _QUIET, "rs")

@@ -1,0 +1,129 @@
+"""One SQLite file, opened, brought up to date, and handed out as transactions.
+
+WAL lets readers and one writer work side by side; synchronous=FULL makes a commit survive a power cut, which is what lets the
+Storage SCP answer 0x0000 after it. Writers take the lock at BEGIN (IMMEDIATE), so that a transaction never fails half way for
+having read first. Several threads and several processes (`qcnode serve` and the CLI) may use the file at the same time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, DBAPIError
+
+from qcnode.errors import ConfigurationError, Retryable
+from qcnode.store.migrations import MIGRATIONS, Migration
+
+FILE_NAME = "qcnode.sqlite3"
+_BUSY_SECONDS = 30.0
+_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class Database:
+    """The node's tables. `directory` is the storage directory: paths in the tables are relative to it where they lie inside."""
+
+    def __init__(self, engine: Engine, directory: Path) -> None:
+        self.directory = directory
+        self._engine = engine
+        self._writers = engine.execution_options(qcnode_writes=True)
+        # SQLite's own waiting is polling and not fair: between threads of this process a lock decides who writes next.
+        self._one_writer = threading.Lock()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A write transaction: committed, durably, at the end of the block; rolled back when the block raises.
+
+        Raises Retryable when another writer holds the database for longer than the busy timeout. Not to be nested.
+        """
+        if not self._one_writer.acquire(timeout=_BUSY_SECONDS):
+            raise Retryable("the database is busy")
+        try:
+            with _busy_is_retryable(), self._writers.begin() as connection:
+                yield connection
+        finally:
+            self._one_writer.release()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one moment of the database and writes nothing."""
+        with _busy_is_retryable(), self._engine.begin() as connection:
+            yield connection
+
+    def relative(self, path: Path) -> str:
+        """`path` as it is stored: relative where it lies in the storage directory."""
+        return str(path.relative_to(self.directory)) if path.is_relative_to(self.directory) else str(path)
+
+    def absolute(self, stored: str | Path) -> Path:
+        """The path that `relative` stored."""
+        return self.directory / stored
+
+    def close(self) -> None:
+        """Close every connection; the database can not be used afterwards."""
+        self._engine.dispose()
+
+
+def open_database(directory: Path) -> Database:
+    """Open the database in `directory`, which is created where missing, and apply the migrations that it lacks.
+
+    Raises ConfigurationError when the directory can not be used or a newer version of qcnode wrote the database.
+    """
+    directory = directory.absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"storage.directory can not be created: {error.strerror}") from error
+    engine = create_engine(f"sqlite:///{directory / FILE_NAME}", pool_size=8, max_overflow=64, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    database = Database(engine, directory)
+    try:
+        migrate(database)
+    except DatabaseError as error:
+        raise ConfigurationError(f"the database in storage.directory can not be opened: {error.orig}") from error
+    return database
+
+
+def migrate(database: Database, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
+    """Apply the missing migrations in order, each in one transaction together with its entry in the table `migration`.
+
+    Raises ConfigurationError when the database has taken steps that are not the first ones of `migrations`.
+    """
+    with database.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name VARCHAR NOT NULL UNIQUE)")
+    for number, migration in enumerate(migrations, start=1):
+        with database.begin() as connection:
+            applied = connection.exec_driver_sql("SELECT name FROM migration ORDER BY number").scalars().all()
+            if list(applied) != [step.name for step in migrations[: len(applied)]]:
+                raise ConfigurationError("the database was written by another version of qcnode; install that one, or a newer one")
+            if number <= len(applied):
+                continue
+            for statement in migration.statements:
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql("INSERT INTO migration (number, name) VALUES (?, ?)", (number, migration.name))
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin, not by the sqlite3 module
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(_BUSY_SECONDS * 1000)}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("qcnode_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _busy_is_retryable() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES:
+            raise Retryable("the database is busy") from error
+        raise

@@ -1,0 +1,64 @@
+"""What the jobs table gives out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from qcnode.case import Case, Reason, ResultObject, Verdict, Weights
+
+QueryState = Literal["WAITING", "MATCHED", "NOT_APPLICABLE", "UNASSESSABLE", "RESULT", "LABELMAP"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One SEG and what has become of it."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    state: QueryState
+    reason: Reason | None
+    first_seen_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedCase:
+    """A case that one worker is at until `lease_until`. `attempts` counts the claims, this one included."""
+
+    case: Case
+    owner: str
+    attempts: int
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SettledCase:
+    """What came out of a case; `objects` are the settled files as they were written."""
+
+    case_id: str
+    query_sop_instance_uid: str
+    study_instance_uid: str
+    task: str
+    verdict: Verdict
+    predicted_dsc: float | None
+    predicted_nsd: float | None
+    tolerance_mm: float | None
+    reasons: tuple[Reason, ...]
+    weights: Weights | None
+    device: str | None
+    directory: Path
+    predecessor_case_id: str | None
+    settled_at: datetime
+    objects: tuple[ResultObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """Queries by state, cases by state, settled cases by verdict."""
+
+    queries: dict[str, int]
+    cases: dict[str, int]
+    verdicts: dict[str, int]

@@ -1,0 +1,34 @@
+"""Claim, work, settle: what jobs and deliveries have in common.
+
+A row is claimed for a time; a crash lets the time pass and the row is claimed again. `attempts` grows with every claim and so
+also says which claim a row belongs to.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, or_
+
+from qcnode.errors import QCNodeError
+
+
+class LeaseLost(QCNodeError):
+    """The row was meanwhile claimed by another worker, settled or superseded: the work is to be thrown away."""
+
+
+def claimable(table: Table, *, waiting: str, working: str, now: datetime) -> ColumnElement[bool]:
+    """Rows that wait and whose time has come, and rows whose worker let its lease run out."""
+    due = and_(table.c.state == waiting, table.c.next_attempt_at <= now)
+    return or_(due, and_(table.c.state == working, table.c.lease_until < now))
+
+
+def claim_columns(table: Table, *, working: str, owner: str, lease_until: datetime) -> dict[str, Any]:
+    """What a claim writes into the row."""
+    return {"state": working, "owner": owner, "lease_until": lease_until, "attempts": table.c.attempts + 1}
+
+
+def held(table: Table, *, working: str, owner: str, attempts: int) -> ColumnElement[bool]:
+    """The row still belongs to this claim. A lease that ran out unnoticed still counts: nobody else has begun the work."""
+    return and_(table.c.state == working, table.c.owner == owner, table.c.attempts == attempts)

@@ -1,0 +1,19 @@
+"""The steps from an empty database to the tables of `schema`, oldest first.
+
+A step is a module with STATEMENTS. It is never changed once released; a database remembers the names of the steps it has taken.
+"""
+
+from dataclasses import dataclass
+
+from qcnode.store.migrations import m0001_first_tables
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step: all of its statements are applied, or none."""
+
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS = (Migration("0001-first-tables", m0001_first_tables.STATEMENTS),)

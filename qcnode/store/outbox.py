@@ -1,0 +1,180 @@
+"""What is to be delivered where: one row for each result object and destination, until the destination has taken it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from qcnode.case import ResultObject
+from qcnode.store.database import Database
+from qcnode.store.leases import LeaseLost, claim_columns, claimable, held
+from qcnode.store.schema import Moves, delivery_table, states_before
+
+__all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
+
+DELIVERY_MOVES: Moves = {
+    "PENDING": frozenset({"SENDING"}),
+    "SENDING": frozenset({"SENDING", "PENDING", "DELIVERED", "DEAD"}),  # to itself: claimed again after its lease ran out
+    "DELIVERED": frozenset(),
+    "DEAD": frozenset({"PENDING"}),  # an administrator asks for another try
+}
+KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2}
+"""Within a case and destination the report goes last: what it refers to is there by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One result object on its way to one destination. `file_settled`: its bytes are fixed and are only ever sent again."""
+
+    delivery_id: int
+    destination: str
+    case_id: str
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: Path
+    sha256: str
+    file_settled: bool
+    state: str
+    created_at: datetime
+    attempts: int
+    next_attempt_at: datetime
+    owner: str | None
+    lease_until: datetime | None
+    last_error: str | None
+    delivered_at: datetime | None
+
+
+class Outbox:
+    """The deliveries of every destination."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, destination: str, owner: str, now: datetime, lease: timedelta) -> Delivery | None:
+        """Claim the oldest delivery that is due, or None. A case's later kinds wait for its earlier ones, unless those are dead."""
+        earlier = delivery_table.alias("earlier")
+        blocked = exists().where(
+            earlier.c.case_id == delivery_table.c.case_id,
+            earlier.c.destination == delivery_table.c.destination,
+            earlier.c.kind_order < delivery_table.c.kind_order,
+            earlier.c.state.in_(("PENDING", "SENDING")),
+        )
+        due = claimable(delivery_table, waiting="PENDING", working="SENDING", now=now)
+        oldest = (
+            select(delivery_table.c.delivery_id)
+            .where(delivery_table.c.destination == destination, due, ~blocked)
+            .order_by(delivery_table.c.created_at, delivery_table.c.kind_order, delivery_table.c.delivery_id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        columns = claim_columns(delivery_table, working="SENDING", owner=owner, lease_until=now + lease)
+        claim = update(delivery_table).where(delivery_table.c.delivery_id == oldest).values(columns).returning(delivery_table)
+        with self._database.begin() as connection:
+            row = connection.execute(claim).one_or_none()
+        return None if row is None else self._delivery(row)
+
+    def replace_file(self, delivery: Delivery, path: Path, sha256: str) -> Delivery:
+        """Settle the bytes before the first send: `path` holds them, refreshed or not. Raises LeaseLost.
+
+        Once settled, the first file stays, whatever is given: every send of a SOP Instance UID carries the same digest.
+        """
+        columns = {"path": self._database.relative(path), "sha256": sha256, "file_settled": True}
+        unsettled = delivery_table.c.file_settled.is_(False)
+        with self._database.begin() as connection:
+            connection.execute(update(delivery_table).where(self._held(delivery), unsettled).values(columns))
+            row = connection.execute(select(delivery_table).where(self._held(delivery))).one_or_none()
+        if row is None:
+            raise LeaseLost(f"delivery {delivery.delivery_id} is no longer ours")
+        return self._delivery(row)
+
+    def delivered(self, delivery: Delivery, now: datetime) -> None:
+        """The destination has it. Raises LeaseLost."""
+        self._leave(delivery, {"state": "DELIVERED", "delivered_at": now, "last_error": None})
+
+    def retry(self, delivery: Delivery, *, next_attempt_at: datetime, error: str) -> None:
+        """It failed for now. `error` holds no patient data. Raises LeaseLost."""
+        self._leave(delivery, {"state": "PENDING", "next_attempt_at": next_attempt_at, "last_error": error})
+
+    def dead(self, delivery: Delivery, error: str) -> None:
+        """It will not be tried again by itself. Raises LeaseLost."""
+        self._leave(delivery, {"state": "DEAD", "last_error": error})
+
+    def revive(self, delivery_id: int, now: datetime) -> bool:
+        """Try a dead delivery again; its age counts from now. False when it is not dead."""
+        dead = delivery_table.c.state == "DEAD"
+        columns = {"state": "PENDING", "next_attempt_at": now, "created_at": now}
+        with self._database.begin() as connection:
+            change = update(delivery_table).where(delivery_table.c.delivery_id == delivery_id, dead).values(columns)
+            return connection.execute(change.returning(delivery_table.c.delivery_id)).one_or_none() is not None
+
+    def list(self, *, state: str | None = None, destination: str | None = None, case_id: str | None = None) -> list[Delivery]:
+        """Deliveries, oldest first, of a state, destination or case where given."""
+        query = select(delivery_table).order_by(delivery_table.c.created_at, delivery_table.c.kind_order, delivery_table.c.delivery_id)
+        for column, wanted in (("state", state), ("destination", destination), ("case_id", case_id)):
+            if wanted is not None:
+                query = query.where(delivery_table.c[column] == wanted)
+        with self._database.read() as connection:
+            return [self._delivery(row) for row in connection.execute(query)]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """destination -> state -> number of deliveries."""
+        query = select(delivery_table.c.destination, delivery_table.c.state, func.count().label("number"))
+        found: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query.group_by(delivery_table.c.destination, delivery_table.c.state)):
+                found.setdefault(row.destination, {})[row.state] = row.number
+        return found
+
+    def _held(self, delivery: Delivery) -> ColumnElement[bool]:
+        ours = held(delivery_table, working="SENDING", owner=delivery.owner or "", attempts=delivery.attempts)
+        return (delivery_table.c.delivery_id == delivery.delivery_id) & ours
+
+    def _leave(self, delivery: Delivery, columns: Mapping[str, Any]) -> None:
+        allowed = delivery_table.c.state.in_(states_before(DELIVERY_MOVES, columns["state"]))
+        change = update(delivery_table).where(self._held(delivery), allowed).values(owner=None, lease_until=None, **columns)
+        with self._database.begin() as connection:
+            if connection.execute(change.returning(delivery_table.c.delivery_id)).one_or_none() is None:
+                raise LeaseLost(f"delivery {delivery.delivery_id} is no longer ours")
+
+    def _delivery(self, row: Any) -> Delivery:
+        columns = {field.name: getattr(row, field.name) for field in fields(Delivery)}
+        return Delivery(**columns | {"path": self._database.absolute(row.path)})
+
+
+def add_deliveries(
+    connection: Connection,
+    case_id: str,
+    objects: Mapping[str, tuple[ResultObject, str]],
+    destinations: Mapping[str, frozenset[str]],
+    now: datetime,
+) -> None:
+    """Queue a case's objects inside of the caller's transaction; what is already queued stays as it is.
+
+    `objects`: kind -> (object, its path as stored). `destinations`: name -> the kinds that it wants.
+    """
+    for destination, kinds in destinations.items():
+        for kind in kinds & objects.keys():
+            written, path = objects[kind]
+            columns = {
+                "destination": destination,
+                "case_id": case_id,
+                "kind": kind,
+                "kind_order": KIND_ORDER[kind],
+                "sop_class_uid": written.sop_class_uid,
+                "sop_instance_uid": written.sop_instance_uid,
+                "path": path,
+                "sha256": written.sha256,
+                "file_settled": False,
+                "state": "PENDING",
+                "created_at": now,
+                "attempts": 0,
+                "next_attempt_at": now,
+            }
+            connection.execute(insert(delivery_table).values(columns).on_conflict_do_nothing())

@@ -1,0 +1,226 @@
+"""The tables as they are now; how a database came to be so is in `migrations`.
+
+Times are timezone-aware UTC. Paths inside of the node's storage directory are stored relative to it, so that it can be moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Dialect, Float, ForeignKey, Index, Integer, MetaData, String, Table, UniqueConstraint, and_, text
+from sqlalchemy.types import TypeDecorator
+
+Moves = Mapping[str, frozenset[str]]
+"""From each state, the states it may go to."""
+
+
+def states_before(moves: Moves, state: str) -> tuple[str, ...]:
+    """The states from which `moves` allows to go to `state`; what an UPDATE puts into its WHERE."""
+    return tuple(before for before, after in moves.items() if state in after)
+
+
+def finished_states(moves: Moves) -> tuple[str, ...]:
+    """The states that nothing leads out of."""
+    return tuple(state for state, after in moves.items() if not after)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A timezone-aware datetime, kept as ISO 8601 text in UTC with microseconds, which sorts as time does."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """Raises ValueError for a datetime without timezone: it would silently be taken for UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without timezone was given to the database")
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """ISO text to an aware datetime."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+metadata = MetaData()
+
+
+def _table(name: str, columns: Iterable[Column[Any]], *extra: UniqueConstraint | Index) -> Table:
+    return Table(name, metadata, *columns, *extra)
+
+
+object_table = _table(
+    "stored_object",
+    (
+        Column("object_id", Integer, primary_key=True),
+        Column("sop_instance_uid", String, nullable=False),
+        Column("sop_class_uid", String, nullable=False),
+        Column("study_instance_uid", String, nullable=False),
+        Column("series_instance_uid", String, nullable=False),
+        Column("transfer_syntax_uid", String, nullable=False),
+        Column("dataset_sha256", String, nullable=False),  # of the bytes after the file meta: what the peer sent
+        Column("sha256", String, nullable=False),  # of the file
+        Column("path", String, nullable=False),
+        Column("size", Integer, nullable=False),
+        Column("calling_ae_title", String, nullable=False),
+        Column("peer_address", String, nullable=False),
+        Column("received_at", UtcDateTime, nullable=False),
+        Column("state", String, nullable=False),  # inbox.OBJECT_MOVES
+        Column("kind", String),
+        Column("header", String),  # InstanceHeader as JSON
+        Column("unreadable_reason", String),
+        Column("variant_of", Integer, ForeignKey("stored_object.object_id")),  # the first object of the same SOP Instance UID
+        Column("variant_state", String),  # inbox.VARIANT_MOVES
+        Column("conflicting", Boolean, nullable=False),
+        Column("purged_at", UtcDateTime),
+    ),
+    Index("object_by_content", "sop_instance_uid", "dataset_sha256", unique=True),
+    Index("object_in_use", "sop_instance_uid", unique=True, sqlite_where=text("purged_at IS NULL AND variant_of IS NULL")),
+    Index("object_by_study", "study_instance_uid"),
+    Index("object_by_file", "sha256"),
+    Index("object_by_state", "state"),
+)
+
+IN_USE = and_(object_table.c.purged_at.is_(None), object_table.c.variant_of.is_(None))
+"""Of the objects with one SOP Instance UID, the one that is used."""
+
+study_table = _table(
+    "study",
+    (
+        Column("study_instance_uid", String, primary_key=True),
+        Column("last_received_at", UtcDateTime, nullable=False),  # strictly increasing
+        Column("matched_at", UtcDateTime),  # the last_received_at up to which it was matched
+    ),
+)
+
+query_table = _table(
+    "query_segmentation",
+    (
+        Column("sop_instance_uid", String, primary_key=True),
+        Column("study_instance_uid", String, nullable=False),
+        Column("state", String, nullable=False),  # jobs.QUERY_MOVES
+        Column("reason_code", String),
+        Column("reason_text", String),
+        Column("first_seen_at", UtcDateTime, nullable=False),
+        Column("changed_at", UtcDateTime, nullable=False),
+    ),
+    Index("query_by_state", "state"),
+)
+
+case_table = _table(
+    "judged_case",  # "case" is a word of SQL
+    (
+        Column("case_id", String, primary_key=True),
+        Column("query_sop_instance_uid", String, nullable=False),
+        Column("study_instance_uid", String, nullable=False),
+        Column("task", String, nullable=False),
+        Column("content", String, nullable=False),  # Case as JSON
+        Column("predecessor_case_id", String),
+        Column("corrects_query_uid", String),
+        Column("state", String, nullable=False),  # jobs.CASE_MOVES
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("next_attempt_at", UtcDateTime, nullable=False),
+        Column("owner", String),
+        Column("lease_until", UtcDateTime),
+        Column("last_error", String),
+        Column("settled_at", UtcDateTime),
+        Column("verdict", String),
+        Column("predicted_dsc", Float),
+        Column("predicted_nsd", Float),
+        Column("tolerance_mm", Float),
+        Column("reasons", String),  # JSON
+        Column("weights", String),  # JSON
+        Column("device", String),
+        Column("result_directory", String),
+    ),
+    Index("case_by_state", "state", "next_attempt_at"),
+    Index("case_by_query", "query_sop_instance_uid"),
+    Index("case_by_correction", "corrects_query_uid"),
+)
+
+result_object_table = _table(
+    "result_object",
+    (
+        Column("case_id", String, ForeignKey("judged_case.case_id"), primary_key=True),
+        Column("kind", String, primary_key=True),
+        Column("sop_class_uid", String, nullable=False),
+        Column("sop_instance_uid", String, nullable=False),
+        Column("path", String, nullable=False),
+        Column("sha256", String, nullable=False),
+    ),
+)
+
+delivery_table = _table(
+    "delivery",
+    (
+        Column("delivery_id", Integer, primary_key=True),
+        Column("destination", String, nullable=False),
+        Column("case_id", String, ForeignKey("judged_case.case_id"), nullable=False),
+        Column("kind", String, nullable=False),
+        Column("kind_order", Integer, nullable=False),  # outbox.KIND_ORDER
+        Column("sop_class_uid", String, nullable=False),
+        Column("sop_instance_uid", String, nullable=False),
+        Column("path", String, nullable=False),
+        Column("sha256", String, nullable=False),
+        Column("file_settled", Boolean, nullable=False),  # its bytes were fixed before the first send
+        Column("state", String, nullable=False),  # outbox.DELIVERY_MOVES
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("next_attempt_at", UtcDateTime, nullable=False),
+        Column("owner", String),
+        Column("lease_until", UtcDateTime),
+        Column("last_error", String),
+        Column("delivered_at", UtcDateTime),
+    ),
+    UniqueConstraint("destination", "sop_instance_uid", name="delivery_once"),
+    Index("delivery_by_state", "destination", "state", "next_attempt_at"),
+    Index("delivery_by_case", "case_id"),
+)
+
+item_table = _table(
+    "worklist_item",
+    (
+        Column("item_id", Integer, primary_key=True),
+        Column("case_id", String, ForeignKey("judged_case.case_id"), nullable=False, unique=True),
+        Column("study_instance_uid", String, nullable=False),
+        Column("query_series_instance_uid", String, nullable=False),
+        Column("query_sop_instance_uid", String, nullable=False),
+        Column("task", String, nullable=False),
+        Column("patient_name", String, nullable=False),
+        Column("patient_id", String, nullable=False),
+        Column("accession_number", String, nullable=False),
+        Column("study_date", String, nullable=False),
+        Column("verdict", String, nullable=False),
+        Column("predicted_dsc", Float),
+        Column("predicted_nsd", Float),
+        Column("reasons", String, nullable=False),  # JSON
+        Column("preview_path", String),
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("state", String, nullable=False),  # worklist.ITEM_MOVES
+        Column("reader", String),
+        Column("claimed_at", UtcDateTime),
+        Column("decision", String),
+        Column("comment", String),
+        Column("decided_at", UtcDateTime),
+        Column("superseded_by_case_id", String),
+    ),
+    Index("item_by_state", "state"),
+    Index("item_by_query", "query_sop_instance_uid"),
+)
+
+audit_table = _table(
+    "audit",
+    (
+        Column("audit_id", Integer, primary_key=True),
+        Column("at", UtcDateTime, nullable=False),
+        Column("actor", String, nullable=False),
+        Column("action", String, nullable=False),
+        Column("subject", String, nullable=False),
+        Column("details", String, nullable=False),  # JSON
+    ),
+    Index("audit_by_subject", "subject"),
+)

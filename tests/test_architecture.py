@@ -1,0 +1,111 @@
+"""Imports run downward only, and each library has its one place (the rules of docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Which layers of qcnode each layer may import; its own package is always allowed.
+BOTTOM = {"case", "errors", "tissues", "headers"}
+ALLOWED = {
+    "": set(),
+    "case": set(),
+    "errors": {"case"},
+    "tissues": {"case"},
+    "headers": {"case", "errors"},
+    "config": {"errors"},
+    "ingest": BOTTOM | {"config", "store.inbox"},
+    "imaging": BOTTOM,
+    "assess": BOTTOM | {"imaging"},
+    "report": BOTTOM | {"imaging"},
+    "deliver": BOTTOM | {"config"},
+    "store": BOTTOM,
+    "observe": BOTTOM | {"config"},
+    "pipeline": BOTTOM | {"imaging", "assess", "report"},
+    "workers": BOTTOM | {"config", "pipeline", "ingest", "deliver", "store", "assess", "observe"},
+    "node": BOTTOM | {"", "config", "workers", "pipeline", "ingest", "deliver", "store", "assess", "observe"},
+    "directory": BOTTOM | {"", "config", "pipeline", "ingest", "assess", "report"},
+    "doctor": BOTTOM | {"config", "deliver", "store", "assess", "node"},
+    "demo.phantom": BOTTOM | {"imaging"},
+    "demo": BOTTOM | {"", "config", "imaging", "assess", "store", "node"},
+    "cli": BOTTOM | {"", "config", "node", "directory", "doctor", "demo", "store", "observe"},
+    "training": {"case", "errors", "tissues", "imaging", "assess", "demo.phantom"},
+}
+ONLY_IN = {
+    "pynetdicom": ("qcnode.ingest", "qcnode.deliver.c_store", "qcnode.demo.pacs"),
+    "dicomweb_client": ("qcnode.deliver.stow_rs",),
+    "sqlalchemy": ("qcnode.store",),
+    "torch": ("qcnode.assess", "training"),
+    "SimpleITK": ("qcnode.imaging",),
+    "typer": ("qcnode.cli", "training.cli"),
+}
+MODULES = sorted(p for package in ("qcnode", "training") for p in (ROOT / package).rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] in ("__init__", "__main__") else parts)
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "qcnode" else set()
+    return found
+
+
+def _layer(module: str) -> str:
+    """`qcnode.store.inbox` -> `store`; `demo.phantom` is a layer of its own."""
+    if module.startswith("training"):
+        return "training"
+    inner = module.removeprefix("qcnode").lstrip(".")
+    return "demo.phantom" if inner == "demo.phantom" else inner.split(".")[0]
+
+
+def _is_allowed(importer: str, imported: str) -> bool:
+    mine, theirs = _layer(importer), _layer(imported)
+    inner = imported.removeprefix("qcnode.")
+    if mine == theirs or (mine == "demo" and theirs == "demo.phantom") or inner == "__version__":
+        return True
+    return any(inner == permitted or inner.startswith(permitted + ".") for permitted in ALLOWED[mine] if permitted)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_run_downward_only(path: Path) -> None:
+    name = _name(path)
+    ours = {i for i in _imports(path) if i.startswith(("qcnode.", "training"))}
+    upward = sorted(i for i in ours if not _is_allowed(name, i))
+    assert not upward, f"{name} must not import {upward}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_libraries_have_their_place(path: Path) -> None:
+    name = _name(path)
+    for library in {i.split(".")[0] for i in _imports(path)} & set(ONLY_IN):
+        assert name.startswith(ONLY_IN[library]), f"{name} must not import {library}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if _name(p).startswith(("qcnode.imaging", "qcnode.assess", "qcnode.report"))], ids=_name)
+def test_stages_know_no_clock(path: Path) -> None:
+    assert not {"time", "socket", "uuid"} & {i.split(".")[0] for i in _imports(path)}
+    assert "datetime.now" not in path.read_text()
+
+
+def test_a_forbidden_import_is_seen() -> None:
+    assert not _is_allowed("qcnode.imaging.grid", "qcnode.store.inbox")
+    assert not _is_allowed("qcnode.cli", "training.train")
+    assert not _is_allowed("training.train", "qcnode.store")
+    assert _is_allowed("qcnode.ingest.storage_scp", "qcnode.store.inbox")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_one_room_has_one_purpose(path: Path) -> None:
+    """Modules of about 300 lines at most."""
+    assert len(path.read_text().splitlines()) <= 330

@@ -1,0 +1,265 @@
+"""Delivery by C-STORE to real archives on loopback: bytes, statuses, contexts, counts, attributes."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset, FileMetaDataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage, SegmentationStorage
+from pynetdicom import AE, evt
+from pynetdicom.dsutils import split_dataset
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+
+from qcnode.config import CStoreDestination
+from qcnode.deliver.c_store import CStore
+from qcnode.deliver.destination import DeliveryRefused
+from qcnode.demo.pacs import DemoPacs
+from qcnode.errors import Retryable
+
+
+def destination(port: int, *, timeout_seconds: float = 10) -> CStore:
+    settings = CStoreDestination(
+        name="pacs", kind="c-store", ae_title="DEMOPACS", host="127.0.0.1", port=port, timeout_seconds=timeout_seconds
+    )
+    return CStore(settings, "QCNODE")
+
+
+def result(sop_instance_uid: str = "2.25.10", sop_class_uid: str = SecondaryCaptureImageStorage) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = sop_class_uid
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = sop_instance_uid
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.PatientName = "Ärzte^Jürgen"
+    dataset.PatientID = "P1"
+    dataset.StudyInstanceUID = "2.25.1"
+    dataset.SeriesInstanceUID = "2.25.2"
+    dataset.Modality = "OT"
+    nested = Dataset()
+    nested.ReferencedSOPInstanceUID = "2.25.99"
+    dataset.ReferencedImageSequence = [nested]
+    dataset.Rows, dataset.Columns, dataset.BitsAllocated, dataset.SamplesPerPixel, dataset.PixelRepresentation = 128, 128, 8, 1, 0
+    dataset.PixelData = bytes(range(256)) * 64
+    return dataset
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "result.dcm"
+    result().save_as(path, enforce_file_format=True)
+    return path
+
+
+def dataset_bytes(path: Path) -> bytes:
+    return path.read_bytes()[split_dataset(path)[1] :]
+
+
+@contextmanager
+def archive(
+    on_store: Callable[[Any], int], *, classes: tuple[str, ...] = (SecondaryCaptureImageStorage,), syntax: str = ExplicitVRLittleEndian
+) -> Iterator[int]:
+    """An archive that answers every C-STORE as told; yields its port."""
+    entity = AE(ae_title="DEMOPACS")
+    for sop_class_uid in classes:
+        entity.add_supported_context(sop_class_uid, syntax)
+    listener = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+    try:
+        yield listener.server_address[1]
+    finally:
+        listener.shutdown()
+
+
+def test_bytes_of_the_file_arrive_and_a_resend_has_the_same_digest(path: Path, tmp_path: Path) -> None:
+    with DemoPacs(tmp_path / "archive") as pacs:
+        to = destination(pacs.port)
+        to.send(path)
+        to.send(path)
+        first, second = pacs.stores()
+        (stored,) = pacs.instances()
+    assert first.sha256 == second.sha256
+    assert first.calling_ae_title == "QCNODE"
+    assert dataset_bytes(stored) == dataset_bytes(path)
+
+
+def test_archive_that_only_knows_implicit_vr_gets_the_same_bytes_each_time(path: Path) -> None:
+    received = []
+
+    def on_store(event: Any) -> int:
+        received.append((event.context.transfer_syntax, event.encoded_dataset(include_meta=False)))
+        return 0x0000
+
+    with archive(on_store, syntax=ImplicitVRLittleEndian) as port:
+        destination(port).send(path)
+        destination(port).send(path)
+    assert received[0] == received[1]
+    assert received[0][0] == ImplicitVRLittleEndian
+
+
+@pytest.mark.parametrize("status", [0x0000, 0xB000, 0xB006, 0xB007])
+def test_success_and_warnings_are_delivered(path: Path, status: int) -> None:
+    with archive(lambda event: status) as port:
+        destination(port).send(path)
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA702, 0xC000, 0x0110])
+def test_what_may_come_back_is_retryable(path: Path, status: int) -> None:
+    with archive(lambda event: status) as port, pytest.raises(Retryable, match=f"{status:04X}H"):
+        destination(port).send(path)
+
+
+@pytest.mark.parametrize("status", [0xA900, 0x0117, 0x0122, 0x0124])
+def test_what_will_not_is_refused(path: Path, status: int) -> None:
+    with archive(lambda event: status) as port, pytest.raises(DeliveryRefused, match=f"{status:04X}H"):
+        destination(port).send(path)
+
+
+def test_rejected_presentation_context_is_refused(path: Path) -> None:
+    with archive(lambda event: 0x0000, classes=(SegmentationStorage,)) as port, pytest.raises(DeliveryRefused, match="Secondary Capture"):
+        destination(port).send(path)
+
+
+def test_nobody_there_is_retryable(path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(Retryable):
+        destination(port).send(path)
+
+
+def test_peer_that_never_speaks_is_retryable(path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Retryable):
+        destination(silent.getsockname()[1], timeout_seconds=0.5).send(path)
+
+
+def test_archive_that_does_not_answer_in_time_is_retryable(path: Path) -> None:
+    answer = threading.Event()
+
+    def on_store(event: Any) -> int:
+        answer.wait(10)
+        return 0x0000
+
+    with archive(on_store) as port:
+        with pytest.raises(Retryable):
+            destination(port, timeout_seconds=0.5).send(path)
+        answer.set()
+
+
+def test_archive_that_breaks_off_is_retryable(path: Path) -> None:
+    def on_store(event: Any) -> int:
+        event.assoc.abort()
+        return 0x0000
+
+    with archive(on_store) as port, pytest.raises(Retryable):
+        destination(port).send(path)
+
+
+def test_unknown_calling_ae_title_is_retryable(path: Path, tmp_path: Path) -> None:
+    entity = AE(ae_title="DEMOPACS")
+    entity.add_supported_context(SecondaryCaptureImageStorage)
+    entity.require_calling_aet = ["SOMEBODY"]
+    listener = entity.start_server(("127.0.0.1", 0), block=False)
+    try:
+        with pytest.raises(Retryable, match="rejected"):
+            destination(listener.server_address[1]).send(path)
+    finally:
+        listener.shutdown()
+
+
+def test_unreadable_file_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "result.dcm"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(DeliveryRefused):
+        destination(1).send(broken)
+
+
+def test_counts_and_attributes_come_from_the_archive(tmp_path: Path) -> None:
+    with DemoPacs(tmp_path) as pacs:
+        for number in range(3):
+            pacs.keep(result(f"2.25.1{number}"))
+        to = destination(pacs.port)
+        assert to.series_instance_count("2.25.1", "2.25.2") == 3
+        assert to.series_instance_count("2.25.1", "2.25.3") is None
+        attributes = to.study_attributes("2.25.1")
+        assert attributes is not None
+        assert attributes.PatientName == "Ärzte^Jürgen"
+        assert to.study_attributes("2.25.7") is None
+
+
+def test_archive_that_lists_but_does_not_count() -> None:
+    def on_find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        for number in range(4 if event.identifier.QueryRetrieveLevel == "IMAGE" else 1):
+            answer = Dataset()
+            answer.QueryRetrieveLevel = event.identifier.QueryRetrieveLevel
+            answer.StudyInstanceUID, answer.SeriesInstanceUID = "2.25.1", "2.25.2"
+            if event.identifier.QueryRetrieveLevel == "IMAGE":
+                answer.SOPInstanceUID = f"2.25.1{number}"
+            yield 0xFF00, answer
+
+    entity = AE(ae_title="DEMOPACS")
+    entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    listener = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, on_find)])
+    try:
+        assert destination(listener.server_address[1]).series_instance_count("2.25.1", "2.25.2") == 4
+    finally:
+        listener.shutdown()
+
+
+def test_archive_without_query_knows_nothing(tmp_path: Path) -> None:
+    with archive(lambda event: 0x0000) as port:
+        assert destination(port).series_instance_count("2.25.1", "2.25.2") is None
+        assert destination(port).study_attributes("2.25.1") is None
+
+
+def test_failing_query_is_retryable() -> None:
+    def on_find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        yield 0xA700, None
+
+    entity = AE(ae_title="DEMOPACS")
+    entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    listener = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, on_find)])
+    try:
+        with pytest.raises(Retryable, match="A700H"):
+            destination(listener.server_address[1]).study_attributes("2.25.1")
+    finally:
+        listener.shutdown()
+
+
+def test_check_of_a_complete_archive(tmp_path: Path) -> None:
+    with DemoPacs(tmp_path) as pacs:
+        checks = destination(pacs.port).check()
+    assert [c.name for c in checks] == [
+        "pacs: C-ECHO",
+        "pacs: Comprehensive 3D SR",
+        "pacs: Segmentation",
+        "pacs: Secondary Capture",
+        "pacs: Study Root C-FIND",
+    ]
+    assert all(c.ok for c in checks)
+
+
+def test_check_says_which_class_is_rejected_and_what_to_do() -> None:
+    with archive(lambda event: 0x0000, classes=(Verification, SecondaryCaptureImageStorage)) as port:
+        checks = {c.name: c for c in destination(port).check()}
+    assert checks["pacs: C-ECHO"].ok
+    assert not checks["pacs: Segmentation"].ok
+    assert "Storage SOP class" in checks["pacs: Segmentation"].advice
+    assert checks["pacs: Secondary Capture"].ok
+
+
+def test_check_of_an_archive_that_is_down() -> None:
+    (check,) = destination(1).check()
+    assert not check.ok
+    assert "AE title QCNODE" in check.advice
+
+
+def test_settled_file_is_not_changed_by_sending(path: Path, tmp_path: Path) -> None:
+    before = path.read_bytes()
+    with DemoPacs(tmp_path / "archive") as pacs:
+        destination(pacs.port).send(path)
+    assert path.read_bytes() == before
+    assert dcmread(path).PatientID == "P1"
