@@ -97,7 +97,7 @@ def assess(
 
 @app.command()
 def demo(
-    exit_at_end: Annotated[bool, typer.Option("--exit", help="End when all answers are there, instead of waiting for more studies.")] = False,
+    exit_at_end: Annotated[bool, typer.Option("--exit", help="End when all answers are there; otherwise wait for more studies.")] = False,
 ) -> None:
     """See the whole road on this machine: an archive, the node, a phantom study with one good and two bad segmentations."""
     from qcnode.demo.run import run_demo

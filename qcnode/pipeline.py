@@ -91,7 +91,8 @@ def assess_case(
 
 def settled_result(case: Case, outcome: Outcome, directory: Path) -> CaseResult:
     """What the store keeps of a settled case, with the attributes by which a radiologist is sure of the patient."""
-    query = pydicom.dcmread(case.query.path, specific_tags=["PatientName", "PatientID", "StudyDate", "AccessionNumber", "SpecificCharacterSet"])
+    keywords = ["SpecificCharacterSet", "PatientName", "PatientID", "StudyDate", "AccessionNumber"]
+    query = pydicom.dcmread(case.query.path, specific_tags=keywords)
     return CaseResult(
         case=case,
         outcome=outcome,

@@ -153,18 +153,19 @@ class MatchStep:
         """Match one study with all that is at hand, and keep what came out."""
         headers = self.inbox.headers_of_study(study_instance_uid)
         first_seen = {q.sop_instance_uid: q.first_seen_at for q in self.jobs.queries(study_instance_uid=study_instance_uid)}
+        series = {h.header.series_instance_uid for h in headers if h.header.kind == "image"}
         outcomes = match_study(
             headers,
             [task.rule for task in self.tasks.values()],
             quiet=quiet,
-            archive_counts=self._archive_counts({h.header.series_instance_uid for h in headers if h.header.kind == "image"}, study_instance_uid),
+            archive_counts=self._archive_counts(study_instance_uid, series),
             is_overdue=lambda query: query in first_seen and self._is_overdue(first_seen[query]),
             earlier=[EarlierCase.of(case) for case in self.jobs.cases_of_study(study_instance_uid)],
         )
         for outcome in outcomes:
             self._keep(outcome, study_instance_uid)
 
-    def _archive_counts(self, series: set[str], study_instance_uid: str) -> dict[str, int]:
+    def _archive_counts(self, study_instance_uid: str, series: set[str]) -> dict[str, int]:
         if self.archive is None:
             return {}
         try:

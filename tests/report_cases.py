@@ -1,4 +1,4 @@
-"""One judged case, built in code: a short-axis stack with a left ventricle, myocardium and right ventricle, a query SEG and its prediction."""
+"""One judged case, built in code: a short-axis stack of a heart, a query SEG and its prediction."""
 
 from dataclasses import replace
 from datetime import datetime

@@ -95,6 +95,8 @@ def test_object_is_kept_and_its_c_store_written_down(pacs: DemoPacs, tmp_path: P
     assert store(pacs, sent) == [0x0000]
     (record,) = pacs.stores()
     (path,) = pacs.instances("2.25.1")
+    assert pacs.path_of("2.25.2.1") == path
+    assert pacs.path_of("2.25.2.2") is None
     assert record.sop_instance_uid == "2.25.2.1"
     assert record.calling_ae_title == "SENDER"
     content = path.read_bytes()

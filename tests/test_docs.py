@@ -10,8 +10,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from pydicom.sr.coding import Code
 
+from qcnode.case import ReasonCode
 from qcnode.config import Config, load_config
+from qcnode.report import codes
 
 ROOT = Path(__file__).parent.parent
 PLACEHOLDERS = {"tasks": "<name>", "contrasts": "<contrast>"}
@@ -118,3 +121,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
     lost = [t for t in targets if not re.match(r"[a-z]+:", t) and not (page.parent / t.split("#")[0]).exists()]
     assert lost == []
+
+
+@pytest.mark.parametrize("code", ReasonCode)
+def test_every_reason_code_is_explained(code: ReasonCode) -> None:
+    assert f"\n| `{code}` | " in (ROOT / "docs/conformance.md").read_text()
+
+
+def test_every_private_code_is_in_the_conformance_statement() -> None:
+    private = [c for c in vars(codes).values() if isinstance(c, Code) and c.scheme_designator == codes.SCHEME]
+    assert private
+    statement = (ROOT / "docs/conformance.md").read_text()
+    assert [c.value for c in private if f"\n| {c.value} | {c.meaning}" not in statement] == []

@@ -11,8 +11,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from qcnode.case import ReasonCode
 from qcnode.errors import Rejected
-from qcnode.frames import EXTRA_KEY, TIME_KEY
-from qcnode.headers import header_of, read_header
+from qcnode.headers import EXTRA_KEY, TIME_KEY, header_of, read_header
 
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 KEY_OBJECT = "1.2.840.10008.5.1.4.1.1.88.59"

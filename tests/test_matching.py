@@ -170,6 +170,11 @@ def test_a_seg_that_shares_only_the_frame_of_reference() -> None:
     assert waits_for(held(*here, seg(frames=planes(9), frame_of_reference_uid=None))) is ReasonCode.IMAGES_MISSING
 
 
+def test_planes_of_another_orientation_are_not_the_stacks() -> None:
+    sagittal = [FrameHeader(1, (20.0, 4.0, 30.0), (0, 1, 0, 0, 0, -1), (1.0, 1.0))]
+    assert waits_for(held(*series(6), seg(frames=sagittal, rows=20, columns=20))) is ReasonCode.IMAGES_MISSING
+
+
 def test_a_frame_derived_from_another_seg_is_matched_by_the_other_references() -> None:
     images = series(6)
     first = seg("1.2.3.6.1", of=images, series_instance_uid="1.2.3.6", segments=(segment(structure=EDEMA),))
@@ -326,6 +331,14 @@ def test_codes_claim_before_labels_and_more_segments_before_fewer() -> None:
     assert case_of(labelled).problem is None
 
 
+def test_more_labels_claim_before_fewer() -> None:
+    images = series(4)
+    objects = held(
+        *images, seg(of=images, segments=(segment(1, label="lv", property_type=None), segment(2, label="myo", property_type=None)))
+    )
+    assert case_of(objects, tasks=(TaskRule("a-task", (LV,), HEART.tissues, HEART.contrasts), HEART)).problem is None
+
+
 def test_a_real_tie_is_not_guessed() -> None:
     images, twin = series(4), replace(HEART, name="another-heart")
     objects = held(*images, seg(of=images))
@@ -412,6 +425,12 @@ def test_a_referenced_series_that_fits_no_contrast_or_several() -> None:
     assert problem_of(glioma(FLAIR, T1, T1C), tasks=(everything,)) is ReasonCode.CONTRAST_AMBIGUOUS
 
 
+def test_one_series_is_not_two_contrasts() -> None:
+    t1, t1c, flair = GLIOMA.contrasts
+    loose = replace(GLIOMA, contrasts=(replace(t1, contrast_agent=None), replace(t1c, contrast_agent=None), flair))
+    assert problem_of(glioma(FLAIR, T1C), tasks=(loose,)) is ReasonCode.CONTRAST_AMBIGUOUS
+
+
 def test_a_gap_in_a_further_contrast_waits() -> None:
     with_gap = T1C[:3] + T1C[4:]
     assert waits_for(glioma(FLAIR, T1, with_gap), tasks=(GLIOMA,)) is ReasonCode.MISSING_SLICE
@@ -460,6 +479,17 @@ def test_images_that_come_after_all_supersede_the_missing_state() -> None:
     assert (found.problem, found.predecessor_case_id) == (None, missing.case_id)
 
 
+def test_a_judged_query_does_not_wait_again_because_something_else_arrives() -> None:
+    images = series(6)
+    query = seg(of=images[1:3])
+    case = case_of(held(*images, query))
+    assert only(match(held(*images, query), earlier=[EarlierCase.of(case)], quiet=False)) == Unchanged(QUERY, case.case_id)
+    grown = series(7)
+    assert waits_for(held(*grown, query), earlier=[EarlierCase.of(case)], quiet=False) is ReasonCode.IMAGES_MISSING
+    missing = case_of(held(query), overdue=True)
+    assert only(match(held(query), earlier=[EarlierCase.of(missing)], quiet=False)) == Unchanged(QUERY, missing.case_id)
+
+
 @pytest.mark.parametrize("kept", [0, 3, 5])
 @pytest.mark.parametrize("overdue", [False, True])
 def test_purged_images_make_no_new_case(kept, overdue) -> None:
@@ -470,12 +500,20 @@ def test_purged_images_make_no_new_case(kept, overdue) -> None:
     assert outcome == Unchanged(QUERY, case.case_id)
 
 
+def test_images_that_only_the_latest_case_had_are_purged() -> None:
+    images = series(6)
+    query = seg(of=images[1:3])
+    cases = [case_of(held(*images[:n], query)) for n in (5, 6)]
+    outcome = only(match(held(*images[:5], query), earlier=[EarlierCase.of(case) for case in cases]))
+    assert outcome == Unchanged(QUERY, cases[1].case_id)
+
+
 # ---- corrections
 
 
-def corrections(*queries: InstanceHeader, images=None) -> dict[str, str | None]:
-    images = images or series(5)
-    outcomes = match(held(*images, *queries))
+def corrections(*queries: InstanceHeader, images=None, tasks=(HEART,)) -> dict[str, str | None]:
+    images = series(5) if images is None else images
+    outcomes = match(held(*images, *queries), tasks=tasks, overdue=True)
     return {o.case.query.sop_instance_uid: o.case.corrects_query_uid for o in outcomes}
 
 
@@ -512,6 +550,16 @@ def test_nothing_is_known_of_equipment_without_a_name() -> None:
     assert corrections(seg(of=images, **unnamed), later("1.2.3.5.2", images, **unnamed)) == {QUERY: None, "1.2.3.5.2": None}
 
 
+def test_without_images_nothing_says_that_two_segs_are_of_one_stack() -> None:
+    assert corrections(seg(of=series(5)), later("1.2.3.5.2", series(5)), images=[]) == {QUERY: None, "1.2.3.5.2": None}
+
+
+def test_segs_for_two_tasks_are_no_correction() -> None:
+    other = TaskRule("other", (replace(LV, codes=(("LV", "99MAKER"),), label_pattern="(?!)"),), HEART.tissues, HEART.contrasts)
+    coded_otherwise = seg(of=series(5), segments=(segment(label="", property_type=("LV", "99MAKER", "LV")),))
+    assert corrections(coded_otherwise, later("1.2.3.5.2", series(5)), tasks=(HEART, other)) == {QUERY: None, "1.2.3.5.2": None}
+
+
 def test_segs_of_two_phases_are_no_correction_even_in_one_series() -> None:
     images = series(5, 2)
     diastole, systole = seg(of=phase(images, 0)), later("1.2.3.5.2", phase(images, 1), series_instance_uid="1.2.3.5")
@@ -531,6 +579,14 @@ def test_a_named_predecessor_is_corrected_whatever_the_rest_says() -> None:
     named = later("1.2.3.5.2", images, manufacturer="Other", content_datetime="", predecessor_uids=("1.gone", QUERY))
     assert corrections(seg(of=images), named)["1.2.3.5.2"] == QUERY
     assert corrections(replace(named, predecessor_uids=("1.gone",)))["1.2.3.5.2"] == "1.gone"
+
+
+def test_two_segs_never_correct_each_other() -> None:
+    images = series(5)
+    successor = seg(of=images, predecessor_uids=("1.2.3.5.2",))  # made earlier, by its clock
+    assert corrections(successor, later("1.2.3.5.2", images)) == {QUERY: "1.2.3.5.2", "1.2.3.5.2": None}
+    circle = later("1.2.3.5.2", images, predecessor_uids=(QUERY,))
+    assert set(corrections(successor, circle).values()) == {None}
 
 
 # ---- all orders, and real series

@@ -14,7 +14,7 @@ from qcnode.case import FrameRef
 from qcnode.demo.phantom import Phantom, make_phantom
 from qcnode.demo.phantom_dicom import CARDIAC_TISSUES, mr_series, phantom_study, seg_of
 from qcnode.demo.scanner import Study
-from qcnode.imaging.grid import Volume, resample
+from qcnode.imaging.grid import Grid, Volume, resample
 from qcnode.imaging.read_seg import read_segmentation
 from qcnode.imaging.read_series import read_series
 
@@ -127,6 +127,20 @@ def test_phantom_study_has_one_good_and_two_bad_queries() -> None:
     assert len({q.dataset.SeriesInstanceUID for q in study.queries}) == 3
     assert len({i.SOPInstanceUID for i in study.images}) == 3 * study.phantom.volume.grid.size[0]
     assert {str(d.PatientName) for d in (*study.images, *(q.dataset for q in study.queries))} == {"PHANTOM^QCNODE"}
+
+
+@pytest.mark.realdata
+def test_real_volume_and_its_segmentation_read_back(realdata: Path, tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    array, labels = (np.asarray(nibabel.load(realdata / "acdc" / f"patient002_frame01{kind}.nii.gz").dataobj).T for kind in ("", "_gt"))
+    grid = Grid(array.shape, (10.0, 1.5, 1.5), (0.0, 0.0, 0.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+    masks = np.stack([labels == label for label in (1, 2, 3)])
+    images = mr_series(Volume(array.astype(np.float32), grid), STUDY, phases=PHASES)
+    refs = write(tmp_path, [*images, seg_of(masks, images, STUDY)])
+    read = read_series(of_phase(refs[: len(images)], 0)).volume
+    assert read.grid.same_as(grid)
+    np.testing.assert_array_equal(read.array, array)
+    np.testing.assert_array_equal(read_segmentation(refs[len(images)].path, grid).masks, masks)
 
 
 @pytest.mark.peers

@@ -81,7 +81,9 @@ def test_echoes_times_phases() -> None:
 
 
 def test_a_wobbling_echo_time_is_one_echo() -> None:
-    assert len(split([image(f"{SERIES}.{s}.0", [frame(z=s, echo_time=30 + 0.001 * (s % 2))]) for s in range(4)])) == 1
+    echoes = [image(f"{SERIES}.{s}.{e}", [frame(z=s, echo_time=30 + 10 * e + 0.001 * (s % 2))]) for s in range(4) for e in range(2)]
+    assert split(echoes) == phases_of(4, 2)
+    assert split(echoes[::2]) == phases_of(4, 1)
 
 
 def test_b_values_and_directions_are_told_apart_by_extra_key() -> None:
@@ -137,17 +139,23 @@ def test_a_repeated_slice_with_its_own_acquisition_number_is_apart() -> None:
     assert split(headers) == [{f"{s}.0" for s in range(5)}, {"2.1"}]
 
 
+def test_interleaved_halves_of_which_one_slice_is_double_are_not_two_stacks() -> None:
+    halves = [image(f"{SERIES}.{s}.0", [frame(z=s, time_key=(str(s % 2),))]) for s in range(6)]
+    assert len(split([*halves, image(f"{SERIES}.1.1", [frame(z=1, time_key=("0",))])])) == 1
+
+
+def test_a_time_that_some_planes_lack_does_not_order_them() -> None:
+    headers = with_times(series(4, 2), lambda s, p: ("" if s % 2 == p else f"{s + 10 * p:04d}",))
+    assert split(headers) == phases_of(4, 2)
+
+
 def test_a_phase_that_lacks_a_slice_is_told_apart_and_known_to_lack_it() -> None:
     stacks = split_stacks([stored(h) for h in series(5, 3) if h.sop_instance_uid != f"{SERIES}.4.1"])
     assert [(len(s.planes), s.lacks_positions, gap_free(s)) for s in stacks] == [(5, False, True), (4, True, True), (5, False, True)]
 
 
 def test_two_stations_side_by_side() -> None:
-    stations = [
-        image(f"{SERIES}.{s}.{i}", [frame(position=(0.0, 200.0 * i, 4.0 * s))], instance_number=s + 10 * i)
-        for s in range(4)
-        for i in range(2)
-    ]
+    stations = [image(f"{SERIES}.{s}.{i}", [frame(position=(0.0, 200.0 * i, 4.0 * s))]) for s in range(4) for i in range(2)]
     stacks = split_stacks([stored(h) for h in stations])
     assert [len(s.planes) for s in stacks] == [4, 4]
     assert {p.frame.image_position[1] for p in stacks[0].planes} == {0.0}

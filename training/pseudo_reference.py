@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from qcnode.assess.inputs import neighbours
 from qcnode.assess.networks.unet2d import UNet2D
 from qcnode.imaging.preprocess import Orientation, field_frame, normalise
 from training.augment import change_look, draw_look, draw_warp, warp_planes
@@ -46,13 +47,6 @@ def prepare(volume: LabelledVolume, side: int) -> Field:
     where = np.argwhere(labels > 0)
     middle = where[:, 1:].mean(0) - side / 2 if len(where) else np.zeros(2)
     return Field(slices.astype(np.float16), labels.astype(np.uint8), (float(middle[1]), float(middle[0])))
-
-
-def neighbours(slices: npt.NDArray[np.floating], k: int, count: int) -> npt.NDArray[np.float32]:
-    """Slices k - count // 2 ... k + count // 2, repeated at the ends of the stack; (count, y, x)."""
-    reach = count // 2
-    index = np.clip(np.arange(k - reach, k + reach + 1), 0, len(slices) - 1)
-    return np.asarray(slices[index], np.float32)
 
 
 def fit_fold(

@@ -86,6 +86,12 @@ class Holdings:
         with self._lock:
             return [h for h in self._held.values() if study_instance_uid in (None, h.header.StudyInstanceUID)]
 
+    def path_of(self, sop_instance_uid: str) -> Path | None:
+        """The file of an object, None where it is not held."""
+        with self._lock:
+            held = self._held.get(sop_instance_uid)
+        return held.path if held else None
+
     def matching(self, identifier: Dataset) -> list[Held]:
         """The objects that a C-FIND, C-MOVE or C-GET identifier asks for."""
         return [h for h in self.of_study(None) if all(_matches(h.header, element) for element in identifier)]

@@ -103,6 +103,10 @@ class DemoPacs:
         """Files of a study, or of all, in the order of arrival."""
         return [h.path for h in self._holdings.of_study(study_instance_uid)]
 
+    def path_of(self, sop_instance_uid: str) -> Path | None:
+        """The file of an object, None where the archive does not hold it."""
+        return self._holdings.path_of(sop_instance_uid)
+
     def stores(self) -> list[StoreRecord]:
         """Every C-STORE received so far, resends included."""
         return read_store_log(self.folder)

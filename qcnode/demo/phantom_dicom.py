@@ -13,6 +13,7 @@ import highdicom as hd
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
+from pydicom.datadict import keyword_for_tag
 from pydicom.sr.coding import Code
 
 from qcnode.demo.enhanced_mr import enhanced_mr
@@ -150,7 +151,7 @@ def _segment(number: int, tissue: Tissue, study: Study, series_number: int, segm
 def _only_frames(source: Dataset, frames: Sequence[int]) -> Dataset:
     """An Enhanced object's header with only these frames (0-based): highdicom takes no two frames at one position."""
     reduced = Dataset()
-    reduced.update({tag: element for tag, element in source.items() if element.keyword not in _COUNTS_FRAMES})
+    reduced.update({tag: element for tag, element in source.items() if keyword_for_tag(tag) not in _COUNTS_FRAMES})
     reduced.file_meta = source.file_meta
     reduced.NumberOfFrames = len(frames)
     reduced.PerFrameFunctionalGroupsSequence = [source.PerFrameFunctionalGroupsSequence[i] for i in frames]

@@ -19,21 +19,22 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
 from qcnode.case import ReasonCode
-from qcnode.elements import BROKEN_ELEMENT, integer
 from qcnode.errors import Rejected
+from qcnode.headers.elements import BROKEN_ELEMENT, binary, integer, text
 
 StoredValues = npt.NDArray[np.int64]
 
 _JPEG_2000 = frozenset({uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K})
 _JPEG = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1})
 _JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
+_END_OF_IMAGE = b"\xff\xd9"
 _NATIVE = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian})
 
 
 def transfer_syntax_of(dataset: Dataset) -> uid.UID:
     """Transfer syntax of a data set read from a file; Implicit VR Little Endian where the file does not say (PS3.5, section 10)."""
-    meta = getattr(dataset, "file_meta", None)
-    return uid.UID(str(getattr(meta, "TransferSyntaxUID", "") or uid.ImplicitVRLittleEndian))
+    stated = text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")
+    return uid.UID(stated or uid.ImplicitVRLittleEndian)
 
 
 def is_native(dataset: Dataset) -> bool:
@@ -43,12 +44,10 @@ def is_native(dataset: Dataset) -> bool:
 
 def native_bytes(dataset: Dataset) -> bytes:
     """The uncompressed pixel data in little endian byte order, for frames of 1 or 8 bits per pixel; b"" where missing."""
-    element = dataset.get("PixelData")
-    if not isinstance(element, bytes):
-        return b""
-    if transfer_syntax_of(dataset) == uid.ExplicitVRBigEndian and dataset["PixelData"].VR == "OW":
-        return np.frombuffer(element[: len(element) // 2 * 2], ">u2").astype("<u2").tobytes()
-    return element
+    stored = binary(dataset, "PixelData")
+    if stored and transfer_syntax_of(dataset) == uid.ExplicitVRBigEndian and dataset["PixelData"].VR == "OW":
+        return np.frombuffer(stored[: len(stored) // 2 * 2], ">u2").astype("<u2").tobytes()
+    return stored
 
 
 def decode_frame(dataset: Dataset, frame_number: int = 1, *, code: ReasonCode = ReasonCode.SERIES_UNREADABLE) -> StoredValues:
@@ -79,8 +78,12 @@ def _decode(dataset: Dataset, index: int) -> npt.NDArray[np.generic]:
         return np.asarray(decode_jpeg_2000(_encoded_frame(dataset, index)))
     if syntax in _JPEG:
         return _decode_with_gdcm(dataset, index, syntax)
+    if syntax in _JPEG_LS and not _encoded_frame(dataset, index).rstrip(b"\0").endswith(_END_OF_IMAGE):
+        raise ValueError("truncated")  # CharLS finds out by itself, but only after many seconds
     plugin = "pyjpegls" if syntax in _JPEG_LS else "pydicom" if syntax == uid.RLELossless else ""
-    values, _ = get_decoder(syntax).as_array(dataset, index=index, raw=True, decoding_plugin=plugin)
+    # pydicom's own correction of unused bits does not know HighBit (and its option is annotated wrongly).
+    decoder, uncorrected = get_decoder(syntax), {"correct_unused_bits": False}
+    values, _ = decoder.as_array(dataset, index=index, raw=True, decoding_plugin=plugin, **uncorrected)  # type: ignore[arg-type]
     return values
 
 

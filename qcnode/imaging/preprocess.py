@@ -111,6 +111,15 @@ class Frame:
             result = _gather(result, axis, index, self.oriented_size[axis])
         return np.ascontiguousarray(result)
 
+    def put_back_linear(self, array: npt.NDArray[np.generic]) -> FloatArray:
+        """Values of a network array (..., z, y, x) at the source's voxels, linear; 0 outside of the box."""
+        result = np.asarray(array, np.float32)
+        for axis in range(3):
+            (start, stop), n, old = self.box[axis], self.size[axis], self.oriented_size[axis]
+            per_voxel = n / (stop - start)
+            result = _along(result, axis, _linear_weights(-start * per_voxel, (old - start) * per_voxel, old, n))
+        return np.ascontiguousarray(self.orientation.undo(result), np.float32)
+
     def put_back(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """Nearest values of a network array (..., z, y, x) at the source's voxels; 0 outside of the box."""
         result = array
@@ -178,7 +187,7 @@ def _along(array: FloatArray, axis: int, weights: FloatArray | None) -> FloatArr
     return np.asarray(np.moveaxis(np.moveaxis(array, where, -1) @ weights.T, -1, where), np.float32)
 
 
-def _linear_weights(start: int, stop: int, n: int, old: int) -> FloatArray | None:
+def _linear_weights(start: float, stop: float, n: int, old: int) -> FloatArray | None:
     """Weights (n, old) of a linear resampling of [start, stop) to n voxels; None where nothing changes."""
     if (start, stop) == (0, old) and n == old:
         return None

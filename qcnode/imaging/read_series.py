@@ -11,11 +11,11 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from qcnode.case import FrameHeader, FrameRef, InstanceHeader, ReasonCode
-from qcnode.elements import first_item, items, number, text
 from qcnode.errors import Rejected
 from qcnode.headers import read_dataset, read_header
+from qcnode.headers.elements import first_item, items, number, text
 from qcnode.imaging.grid import Volume
-from qcnode.imaging.pixels import decode_frame
+from qcnode.imaging.pixels import StoredValues, decode_frame
 from qcnode.imaging.planes import Plane, stack_planes
 
 Values = npt.NDArray[np.float32]
@@ -104,8 +104,11 @@ def _read_values(refs: Sequence[FrameRef], slice_of: dict[int, int], size: tuple
     for path, of_file in indices.items():
         dataset = read_dataset(path)
         monochrome1 |= text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+        per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
         for index in of_file:
-            z, values = slice_of[index], _rescaled_frame(dataset, refs[index].frame_number)
+            frame_number = refs[index].frame_number
+            own = per_frame[frame_number - 1] if frame_number <= len(per_frame) else Dataset()
+            z, values = slice_of[index], _rescaled(decode_frame(dataset, frame_number), *_rescale(dataset, own))
             if z in filled and not np.array_equal(array[z], values):
                 raise Rejected(ReasonCode.SEVERAL_IMAGES_PER_POSITION, "several different images at one position")
             array[z] = values
@@ -113,24 +116,22 @@ def _read_values(refs: Sequence[FrameRef], slice_of: dict[int, int], size: tuple
     return array, monochrome1
 
 
-def _rescaled_frame(dataset: Dataset, frame_number: int) -> Values:
-    """Stored values by rescale slope and intercept of their own frame (PS3.3, C.11.1 and C.7.6.16.2.9)."""
-    slope, intercept = _rescale(dataset, frame_number)
-    with np.errstate(over="ignore"):
-        values = (decode_frame(dataset, frame_number) * slope + intercept).astype(np.float32)
-    if not np.isfinite(values).all():
-        raise Rejected(ReasonCode.SERIES_UNREADABLE, "the rescaled values are no finite numbers")
-    return values
-
-
-def _rescale(dataset: Dataset, frame_number: int) -> tuple[float, float]:
-    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
-    own = per_frame[frame_number - 1] if frame_number <= len(per_frame) else Dataset()
-    shared = first_item(dataset, "SharedFunctionalGroupsSequence")
-    for holder in (first_item(own, "PixelValueTransformationSequence"), first_item(shared, "PixelValueTransformationSequence"), dataset):
+def _rescale(dataset: Dataset, own_groups: Dataset) -> tuple[float, float]:
+    """Slope and intercept of one frame: its own, shared, or the instance's (PS3.3, C.7.6.16.2.9 and C.11.1)."""
+    shared_groups = first_item(dataset, "SharedFunctionalGroupsSequence")
+    own, shared = (first_item(groups, "PixelValueTransformationSequence") for groups in (own_groups, shared_groups))
+    for holder in (own, shared, dataset):
         if slope := number(holder, "RescaleSlope"):
             return slope, number(holder, "RescaleIntercept") or 0.0
     return 1.0, 0.0
+
+
+def _rescaled(stored: StoredValues, slope: float, intercept: float) -> Values:
+    with np.errstate(over="ignore"):
+        values = (stored * slope + intercept).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise Rejected(ReasonCode.SERIES_UNREADABLE, "the rescaled values are no finite numbers")
+    return values
 
 
 def _frame_of_reference(headers: Sequence[InstanceHeader]) -> str | None:

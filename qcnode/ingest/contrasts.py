@@ -49,7 +49,7 @@ def find_contrasts(task: TaskRule, referenced: FrameStack, study: Study) -> Cont
 
 
 def _find(rule: ContrastRule, referenced: FrameStack, study: Study) -> FrameStack | Reason:
-    fitting = [s for s in study.all_stacks() if s.plane_keys != referenced.plane_keys and _is_volume(s) and _fits(rule, s)]
+    fitting = [s for s in study.all_stacks() if _is_volume(s) and _fits(rule, s)]
     aligned = [s for s in fitting if s.frame_of_reference_uid == referenced.frame_of_reference_uid]
     if len(aligned) == 1:
         return aligned[0]

@@ -5,7 +5,7 @@ A wrong yes hides a worklist item, a wrong no leaves one too many: in doubt, no.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qcnode.case import InstanceHeader
@@ -21,7 +21,7 @@ class Drawing:
     plane_keys: frozenset[tuple[str, int]]
 
 
-def corrected_query(drawing: Drawing, drawings: Iterable[Drawing]) -> str | None:
+def corrected_query(drawing: Drawing, drawings: Sequence[Drawing]) -> str | None:
     """SOP Instance UID of the SEG that `drawing` corrects, or None. A SEG corrects another one if
 
     - it names it as its predecessor (Predecessor Documents Sequence), whatever the times say; or
@@ -30,13 +30,14 @@ def corrected_query(drawing: Drawing, drawings: Iterable[Drawing]) -> str | None
       under the same series description.
 
     So segmentations of two makers, of two phases, of one structure each, or two named outputs of one product do not correct one another.
-    Of several that it corrects, the latest is named.
+    Of several that it corrects, the latest is named. What names this SEG as its predecessor is not corrected by it.
     """
-    others = [other for other in drawings if other.query.sop_instance_uid != drawing.query.sop_instance_uid]
-    predecessors = drawing.query.predecessor_uids
-    if predecessors:
-        at_hand = [uid for uid in predecessors if any(other.query.sop_instance_uid == uid for other in others)]
-        return (at_hand or list(predecessors))[0]
+    uid = drawing.query.sop_instance_uid
+    others = [other for other in drawings if other.query.sop_instance_uid != uid and uid not in other.query.predecessor_uids]
+    successors = {other.query.sop_instance_uid for other in drawings if uid in other.query.predecessor_uids}
+    if predecessors := [named for named in drawing.query.predecessor_uids if named not in successors]:
+        at_hand = [named for named in predecessors if any(other.query.sop_instance_uid == named for other in others)]
+        return (at_hand or predecessors)[0]
     earlier = [other for other in others if _is_replaced_by(other, drawing)]
     latest = max(earlier, key=lambda other: (_moment(other.query), other.query.sop_instance_uid), default=None)
     return latest.query.sop_instance_uid if latest else None

@@ -86,11 +86,15 @@ class OwnResult:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Images of the latest case of this query are gone (an archive or the node purged them): its result stands, nothing new is judged."""
+    """The latest case of this query stands: nothing that it was made of has changed since, or images of it are gone (an archive or the
+    node purged them), so that nothing new could be judged.
+    """
 
     query_sop_instance_uid: str
     case_id: str
 
+
+_LABEL_MAP = Reason(ReasonCode.LABELMAP_NOT_SUPPORTED, "Label Map Segmentations are kept, but not yet judged")
 
 MatchOutcome = Matched | Waiting | NotApplicable | LabelMap | OwnResult | Unchanged
 
@@ -131,9 +135,7 @@ def match_study(
     queries = []
     for uid, held in sorted(study.objects.items()):
         if held.header.kind == "labelmap":
-            outcomes.append(
-                LabelMap(uid, Reason(ReasonCode.LABELMAP_NOT_SUPPORTED, "Label Map Segmentations are kept, but not yet judged"))
-            )
+            outcomes.append(LabelMap(uid, _LABEL_MAP))
         elif held.header.kind == "qcnode-result":
             outcomes.append(OwnResult(uid))
         elif held.header.kind == "seg":
@@ -172,12 +174,12 @@ def _match_query(
     stacks = list(contrasts.stacks.values())
     finding = _finding(query, contrasts, study, extent, overdue)
     evidence = extent.evidence(stacks, study, len(query.claim.task.contrasts) > 1)
-    if finding is not None and (evidence is None or (finding.late_images_may_cure and not overdue)):
-        return Waiting(uid, finding.reason)
-    if evidence is None:
-        return Waiting(uid, Reason(ReasonCode.IMAGES_MISSING, "nothing confirms yet that all images of the series came"))
     problem = finding.reason if finding else None
     case_id = _case_id(query, contrasts, problem)
+    if evidence is None or (finding and finding.late_images_may_cure and not overdue):
+        if earlier and earlier[-1].case_id == case_id:
+            return Unchanged(uid, case_id)
+        return Waiting(uid, problem or Reason(ReasonCode.IMAGES_MISSING, "nothing confirms yet that all images of the series came"))
     return Matched(
         Case(
             case_id=case_id,

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 
-from qcnode.elements import BROKEN_ELEMENT
+from qcnode.headers.elements import BROKEN_ELEMENT
 
 Outcome = Literal["same", "routine", "conflict"]
 DecodeFrame = Callable[[Dataset, int], npt.NDArray[Any]]
@@ -83,7 +83,8 @@ def compare(first: Path, second: Path, *, decode_frame: DecodeFrame | None = Non
 
     "same": not at all, but for the file meta. "routine": by transfer syntax (the decoded pixels are equal), patient, study and other
     elements outside of DECISIVE. "conflict": by a decisive element or a pixel, or it can not be known because one is not readable.
-    `decode_frame` decodes monochrome pixels of 8 bits or more; without it pydicom's own plugins do, which lack 12-bit and lossless JPEG.
+    `decode_frame` decodes monochrome pixels of 8 bits or more; without it pydicom's own plugins do, which lack 12-bit and
+    lossless JPEG.
     """
     try:
         one, other = dcmread(first), dcmread(second)
@@ -101,20 +102,20 @@ def _syntax(dataset: Dataset) -> uid.UID:
 
 
 def _content(dataset: Dataset, keyword: str) -> Any:
-    return _canonical(dataset[keyword]) if keyword in dataset else None
+    return _canonical(dataset[keyword], ignored=_is_routine) if keyword in dataset else None
 
 
 def _everything(dataset: Dataset) -> dict[int, Any]:
-    return {int(element.tag): _canonical(element) for element in dataset if element.tag.element != 0}
+    return {int(element.tag): _canonical(element, ignored=_is_group_length) for element in dataset if not _is_group_length(element)}
 
 
-def _canonical(element: DataElement) -> Any:
+def _canonical(element: DataElement, *, ignored: Callable[[DataElement], bool]) -> Any:
     """A value that is equal wherever two encodings mean the same; None for an empty element, as for an absent one."""
     value = element.value
     if value is None or (hasattr(value, "__len__") and len(value) == 0):
         return None
     if element.VR == "SQ":
-        return [{int(inner.tag): _canonical(inner) for inner in item if not _is_routine(inner)} for item in value]
+        return [{int(inner.tag): _canonical(inner, ignored=ignored) for inner in item if not ignored(inner)} for item in value]
     if isinstance(value, bytes):
         return value
     values = value if isinstance(value, list | tuple) or hasattr(value, "insert") else [value]
@@ -122,7 +123,11 @@ def _canonical(element: DataElement) -> Any:
 
 
 def _is_routine(element: DataElement) -> bool:
-    return element.tag.is_private or element.tag.element == 0 or element.keyword in _ROUTINE_ANYWHERE
+    return element.tag.is_private or _is_group_length(element) or element.keyword in _ROUTINE_ANYWHERE
+
+
+def _is_group_length(element: DataElement) -> bool:
+    return element.tag.element == 0
 
 
 def _pixels_are_equal(one: Dataset, other: Dataset, decode_frame: DecodeFrame | None) -> bool:

@@ -8,6 +8,7 @@ character set and written as UTF-8.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -33,6 +34,8 @@ _REQUIRED = (
     "ReferringPhysicianName",
 )
 _OPTIONAL = ("IssuerOfPatientID", "StudyDescription", "PatientAge")
+# pydicom decodes on first access, and raises whatever the decoder of a VR meets in the bytes of any PACS
+_UNDECODABLE = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, OverflowError, OSError, EOFError, struct.error)
 _FORMS = {
     "DA": r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])",
     "TM": r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
@@ -106,8 +109,8 @@ def text_of(header: Dataset, keyword: str) -> str:
     """An attribute as text; "" where it is absent or can not be read at all."""
     try:
         value = header.get(keyword)
-    except (ValueError, TypeError, LookupError, NotImplementedError, AttributeError, OverflowError):
-        return ""  # any PACS, any bytes: pydicom decodes on first access and raises what the decoder of the VR raises
+    except _UNDECODABLE:
+        return ""
     if value is None:
         return ""
     if isinstance(value, MultiValue):
@@ -130,7 +133,7 @@ def items_of(header: Dataset, keyword: str) -> Sequence[Dataset]:
     try:
         value = header.get(keyword)
         return list(value) if value is not None and not isinstance(value, (str, bytes)) else []
-    except (ValueError, TypeError, LookupError, NotImplementedError, AttributeError):
+    except _UNDECODABLE:
         return []
 
 

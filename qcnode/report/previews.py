@@ -20,6 +20,7 @@ _BACKGROUND, _CARD, _LINE = (13, 15, 19), (23, 26, 32), (48, 53, 62)
 _TEXT, _QUIET = (236, 238, 242), (150, 157, 168)
 _EDGE = 40
 _COLUMN = 410  # width of the text column
+_NAME = 200  # width of a tissue's name in it
 _TOP, _BOTTOM = 206, HEIGHT - 74
 _GAP = 18
 _CAPTION = 40
@@ -121,7 +122,9 @@ def _draw_column(pen: _Pen, inputs: ReportInputs) -> None:
     y = _title(pen, y + 18, "Judged by")
     weights = inputs.assessment.weights
     lines = [f"{weights.name} {weights.version}, weights {weights.sha256[:12]}"] if weights else []
-    for line in (*lines, f"qcnode {inputs.version}, {inputs.created:%Y-%m-%d %H:%M}", f"query SEG ...{inputs.case.query.sop_instance_uid[-20:]}"):
+    lines.append(f"qcnode {inputs.version}, {inputs.created:%Y-%m-%d %H:%M}")
+    lines.append(f"query SEG ...{inputs.case.query.sop_instance_uid[-20:]}")
+    for line in lines:
         y = pen.paragraph((_EDGE, y), line, 20, _COLUMN, _QUIET, most=2)
 
 
@@ -139,7 +142,8 @@ def _draw_tissues(pen: _Pen, inputs: ReportInputs, y: float) -> float:
     y += 36
     for index, tissue in enumerate(inputs.tissues):
         pen.draw.rounded_rectangle((_EDGE, y + 2, _EDGE + 24, y + 26), 5, outline=colours.of_tissue(index), width=5)
-        pen.write((_EDGE + 38, y + 14), tissue.name, 24, _TEXT, "lm")
+        size = next((size for size in (24, 21, 18) if pen.width(tissue.name, size) <= _NAME), 15)
+        pen.write((_EDGE + 38, y + 14), tissue.name, size, _TEXT, "lm")
         if prediction is not None:
             dsc = prediction.per_tissue_dsc.get(tissue.name)
             pen.write((_EDGE + 300, y + 14), "-" if dsc is None else f"{dsc:.2f}", 24, _TEXT, "rm")
@@ -165,7 +169,7 @@ def _layers(inputs: ReportInputs) -> Layers | None:
         return None
     shape = volume.grid.size
     query = inputs.query_masks if inputs.query_masks is not None else np.zeros((0, *shape), bool)
-    errors = prediction.error_map.any(axis=0) if prediction is not None else np.zeros(shape, bool)
+    errors = np.asarray(prediction.error_map.any(axis=0)) if prediction is not None else np.zeros(shape, bool)
     return Layers(volume.array, volume.grid, query, errors)
 
 
@@ -176,7 +180,8 @@ def _draw_slices(pen: _Pen, inputs: ReportInputs, layers: Layers) -> None:
     left = _EDGE + _COLUMN + 2 * _GAP
     pixels = min((WIDTH - _EDGE - left - (columns - 1) * _GAP) // columns, (_BOTTOM - _TOP - rows * _CAPTION - (rows - 1) * _GAP) // rows)
     left += (WIDTH - _EDGE - left - columns * pixels - (columns - 1) * _GAP) // 2
-    view, window = field_of_view(layers), grey_window(layers, chosen)
+    view = field_of_view(layers)
+    window = grey_window(layers, chosen, view)
     for i, z in enumerate(chosen):
         x = left + (i % columns) * (pixels + _GAP)
         y = _TOP + (i // columns) * (pixels + _CAPTION + _GAP)
@@ -185,7 +190,7 @@ def _draw_slices(pen: _Pen, inputs: ReportInputs, layers: Layers) -> None:
         pen.write((x + 2, y + pixels + 24), _slice_name(inputs, layers, z), 20, _QUIET, "lm")
         area = layers.error_area_mm2[z] / 100
         if area > 0:
-            pen.write((x + pixels - 2, y + pixels + 24), f"{area:.1f} cm\u00b2", 20, colours.ERROR, "rm")
+            pen.write((x + pixels - 2, y + pixels + 24), f"{area:.1f} cm2", 20, colours.ERROR, "rm")
 
 
 def _draw_letters(pen: _Pen, letters: dict[str, str], x: int, y: int, pixels: int) -> None:

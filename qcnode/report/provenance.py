@@ -32,9 +32,7 @@ _SERIES_OFFSET: dict[Kind, int] = {"summary": 91, "error_map": 92, "report": 93}
 _DESCRIPTION: dict[Kind, str] = {"summary": "", "error_map": " ERROR MAP", "report": " report"}
 
 
-def result_uid(
-    kind: Kind, *, case_id: str, weights: Weights | None, judging_digest: str, version: str, entity: str = "instance"
-) -> str:
+def result_uid(kind: Kind, *, case_id: str, weights: Weights | None, judging_digest: str, version: str, entity: str = "instance") -> str:
     """The UID of one result of a case, at most 44 characters: "2.25." and a UUID made of a digest (PS3.5 B.2).
 
     entity: "instance", "series", or whatever else of that result needs a UID of its own.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -57,21 +58,27 @@ def field_of_view(layers: Layers) -> tuple[float, float, float]:
     """What every panel shows: centre (y, x) in voxels and side in mm of a square around query and errors, or of the whole slice."""
     _, sy, sx = layers.grid.spacing
     _, ny, nx = layers.grid.size
-    marked = layers.query.any(axis=(0, 1)) | layers.errors.any(axis=0)
+    marked = np.asarray(layers.query.any(axis=(0, 1)) | layers.errors.any(axis=0))
     whole = max(ny * sy, nx * sx)
     if not marked.any():
         return (ny - 1) / 2, (nx - 1) / 2, whole
-    y, x = (np.flatnonzero(marked.any(axis=axis)) for axis in (1, 0))
+    y, x = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     extent = max((y[-1] - y[0] + 1) * sy, (x[-1] - x[0] + 1) * sx)
     side = float(min(max(extent + 2 * _MARGIN_MM, _SMALLEST_MM), whole))
     return _inside((y[0] + y[-1]) / 2, side / sy, ny), _inside((x[0] + x[-1]) / 2, side / sx, nx), side
 
 
-def grey_window(layers: Layers, chosen: Sequence[int]) -> tuple[float, float]:
-    """Grey values of black and white, the same for all panels."""
-    seen = layers.values[list(chosen)]
-    seen = seen[np.isfinite(seen)]
-    low, high = (float(v) for v in np.percentile(seen, (1, 99.5))) if seen.size else (0.0, 1.0)
+def grey_window(layers: Layers, chosen: Sequence[int], view: tuple[float, float, float]) -> tuple[float, float]:
+    """Grey values of black and white, the same for all panels: for the segmented organ, not for the fat around it."""
+    centre_y, centre_x, side = view
+    rows, columns = (
+        slice(max(0, round(centre - side / spacing / 2)), round(centre + side / spacing / 2) + 1)
+        for centre, spacing in ((centre_y, layers.grid.spacing[1]), (centre_x, layers.grid.spacing[2]))
+    )
+    seen = np.nan_to_num(layers.values[list(chosen), rows, columns])
+    marked = seen[(layers.query.any(axis=0) | layers.errors)[list(chosen), rows, columns]]
+    low, bright, brightest = (float(v) for v in np.percentile(seen, (0.5, 90, 99)))
+    high = min(max(bright, 1.15 * float(np.percentile(marked, 99))), brightest) if marked.size else brightest
     return (low, high) if high > low else (low, low + 1.0)
 
 
@@ -115,9 +122,9 @@ def _inside(centre: float, side: float, size: int) -> float:
 
 
 def _sampled(
-    plane: npt.NDArray[np.generic], grid: Grid, view: tuple[float, float, float], pixels: int, *, order: int, outside: float = 0.0
+    plane: npt.NDArray[np.generic], grid: Grid, view: tuple[float, float, float], pixels: int, *, order: Literal[1, 3], outside: float = 0.0
 ) -> npt.NDArray[np.float64]:
     centre_y, centre_x, side = view
     offsets = ((np.arange(pixels) + 0.5) / pixels - 0.5) * side
-    at = np.meshgrid(centre_y + offsets / grid.spacing[1], centre_x + offsets / grid.spacing[2], indexing="ij")
+    at = np.stack(np.meshgrid(centre_y + offsets / grid.spacing[1], centre_x + offsets / grid.spacing[2], indexing="ij"))
     return np.asarray(ndimage.map_coordinates(plane.astype(np.float64), at, order=order, mode="constant", cval=outside))

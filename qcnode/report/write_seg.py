@@ -1,8 +1,8 @@
 """The error map: a BINARY SEG on the grid of the images that the query was drawn on.
 
-highdicom is given one plain MR header per plane of the volume, in the volume's own order, with a stand-in for its UID, and the stand-ins are
-exchanged afterwards. So neither the order of files, nor the other phases of an Enhanced instance, nor anything else that a PACS may have
-put into a header reaches the geometry.
+highdicom is given one plain MR header per plane of the volume, in the volume's own order, with a stand-in for its UID, and the stand-ins
+are exchanged afterwards. So neither the order of files, nor the other phases of an Enhanced instance, nor anything else that a PACS may
+have put into a header reaches the geometry.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from highdicom.color import CIELabColor
-from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentAlgorithmTypeValues, SegmentDescription
+from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage
@@ -24,7 +24,17 @@ from qcnode.errors import Rejected
 from qcnode.imaging.grid import Grid
 from qcnode.report.codes import PREDICTED_ERROR, SPATIAL_CONCEPT, coding_schemes
 from qcnode.report.colours import of_error
-from qcnode.report.identity import CHARACTER_SET, apply_identity, identity, instance_reference, items_of, numbers_of, pin_times, query_reference, text_of
+from qcnode.report.identity import (
+    CHARACTER_SET,
+    apply_identity,
+    identity,
+    instance_reference,
+    items_of,
+    numbers_of,
+    pin_times,
+    query_reference,
+    text_of,
+)
 from qcnode.report.inputs import ReportInputs
 from qcnode.report.provenance import PRODUCT, algorithm_of_segment, equipment, series_description, series_number, uid_for
 from qcnode.report.query import is_uid
@@ -55,7 +65,7 @@ def write_error_map(inputs: ReportInputs) -> Dataset | None:
     attributes = identity(inputs)
     planes = _planes(inputs, volume.grid, attributes)
     rows = [i for i in range(len(prediction.tissues)) if prediction.error_map[i].any()]
-    error_map = Segmentation(
+    error_map: Dataset = Segmentation(
         source_images=_stand_ins(inputs, volume.grid, planes),
         pixel_array=np.moveaxis(prediction.error_map[rows], 0, -1).astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,

@@ -16,7 +16,16 @@ from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageSt
 
 from qcnode.case import Prediction
 from qcnode.report import codes
-from qcnode.report.identity import CHARACTER_SET, apply_identity, identity, instance_reference, numbers_of, pin_times, query_reference, text_of
+from qcnode.report.identity import (
+    CHARACTER_SET,
+    apply_identity,
+    identity,
+    instance_reference,
+    numbers_of,
+    pin_times,
+    query_reference,
+    text_of,
+)
 from qcnode.report.inputs import ReportInputs
 from qcnode.report.provenance import (
     algorithm_of_measurement,
@@ -30,6 +39,7 @@ from qcnode.report.provenance import (
 from qcnode.report.query import QuerySegment, is_uid, query_class, query_segments, source_series_uid
 
 _MR_CLASSES = (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
+_NOTHING = (math.nan, math.nan, None)
 _Values = tuple[list[sr.Measurement], list[sr.QualitativeEvaluation]]  # what was estimated, what could not be
 
 
@@ -47,7 +57,7 @@ def write_report(inputs: ReportInputs, error_map: Dataset | None) -> Dataset:
         referenced_images=_library(inputs, attributes),
     )
     content[0].ContentSequence.append(_evaluations(inputs, error_map))
-    report = sr.Comprehensive3DSR(
+    report: Dataset = sr.Comprehensive3DSR(
         evidence=_evidence(inputs, attributes, error_map),
         content=content,
         series_instance_uid=uid_for(inputs, "report", "series"),
@@ -153,11 +163,9 @@ def _referenced(inputs: ReportInputs, segment: QuerySegment) -> sr.ReferencedSeg
 
 
 def _pooled(prediction: Prediction | None) -> _Values:
-    dsc = prediction.predicted_dsc if prediction else math.nan
-    nsd = prediction.predicted_nsd if prediction else math.nan
-    measurements = [*_measured(codes.PREDICTED_DSC, dsc), *_measured(codes.PREDICTED_NSD, nsd, prediction.tolerance_mm if prediction else None)]
-    failures = [*_failed(codes.PREDICTED_DSC, dsc), *_failed(codes.PREDICTED_NSD, nsd)]
-    return measurements, failures
+    dsc, nsd, tolerance_mm = (prediction.predicted_dsc, prediction.predicted_nsd, prediction.tolerance_mm) if prediction else _NOTHING
+    measurements = [*_measured(codes.PREDICTED_DSC, dsc), *_measured(codes.PREDICTED_NSD, nsd, tolerance_mm)]
+    return measurements, [*_failed(codes.PREDICTED_DSC, dsc), *_failed(codes.PREDICTED_NSD, nsd)]
 
 
 def _of_tissue(prediction: Prediction | None, name: str) -> _Values:
@@ -195,6 +203,11 @@ def _evaluations(inputs: ReportInputs, error_map: Dataset | None) -> sr.Containe
         items.append(sr.CodeContentItem(codes.REASON, codes.reason_concept(reason.code), contains))
         items.append(sr.TextContentItem(codes.EXPLANATION, reason.text, contains))
     items.append(sr.TextContentItem(codes.LIMITS, "; ".join(algorithm_parameters(inputs)), contains))
+    prediction = inputs.assessment.prediction
+    if error_map is None and prediction is not None and prediction.error_map.any():
+        items.append(
+            sr.TextContentItem(codes.EXPLANATION, "these images can not carry an error map: they have no frame of reference", contains)
+        )
     if error_map is not None:
         items.append(sr.ImageContentItem(codes.ERROR_MAP, error_map.SOPClassUID, error_map.SOPInstanceUID, relationship_type=contains))
     container = sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=contains)

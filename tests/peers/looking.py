@@ -1,5 +1,6 @@
 """What a person sees of a study in the viewer: open a series, leaf through it, and take the colours that are drawn on it."""
 
+import contextlib
 import io
 import re
 from dataclasses import dataclass, field
@@ -31,13 +32,21 @@ class Look:
         self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
         self.page.goto(url)
         self.page.locator('[data-cy="study-browser-thumbnail"]').first.wait_for(timeout=OPENED_MS)
-        try:
+        with contextlib.suppress(TimeoutError):  # the tour for first-time users is shown once
             self.page.get_by_text("Skip all").click(timeout=15_000)
-        except TimeoutError:
-            pass  # the tour for first-time users is shown once
 
     def open_series(self, description: str) -> None:
         self.page.get_by_text(description, exact=True).first.dblclick()
+
+    def open_picture(self, description: str) -> None:
+        """Open a series of one picture and wait until the viewport shows something else than before."""
+        before = self.viewport()
+        self.open_series(description)
+        for _ in range(OPENED_MS // DRAWN_MS):
+            self.page.wait_for_timeout(DRAWN_MS)
+            if np.mean(self.viewport() != before) > 0.2:
+                break
+        self.page.wait_for_timeout(4 * DRAWN_MS)
 
     def open_segmentation(self, description: str) -> None:
         """Open a SEG and answer its question "Do you want to open this Segmentation?" with yes."""
@@ -84,11 +93,12 @@ def coloured(viewport: Colours) -> Plane:
 
 
 def on_screen(plane: npt.NDArray[np.generic], viewport: Colours) -> npt.NDArray[np.float64]:
-    """A square plane (y, x) as the viewer fits it into the viewport: in the middle, as high as the viewport; 0 around it."""
+    """A plane (y, x) of square pixels as the viewer fits it into the viewport: in the middle, as large as it can be; 0 around it."""
     height, width = viewport.shape[:2]
-    scale = height / plane.shape[0]
+    rows, columns = plane.shape
+    scale = min(height / rows, width / columns)
     y, x = np.indices((height, width), dtype=float)
-    at = [(y + 0.5) / scale - 0.5, (x + 0.5 - width / 2) / scale + plane.shape[1] / 2 - 0.5]
+    at = [(y + 0.5 - height / 2) / scale + rows / 2 - 0.5, (x + 0.5 - width / 2) / scale + columns / 2 - 0.5]
     return np.asarray(ndimage.map_coordinates(plane.astype(float), at, order=1, mode="constant"))
 
 

@@ -84,6 +84,15 @@ def vector(dataset: Dataset, keyword: str, length: int) -> tuple[float, ...] | N
     return finite if len(numbers) == len(finite) == length else None
 
 
+def binary(dataset: Dataset, keyword: str) -> bytes:
+    """The element's bytes as stored, b"" where absent."""
+    try:
+        value = dataset.get(keyword)
+    except BROKEN_ELEMENT:
+        return b""
+    return value if isinstance(value, bytes) else b""
+
+
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """The items of a sequence, [] where it is absent or no sequence."""
     return [item for item in _values_of_sequence(dataset, keyword) if isinstance(item, Dataset)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from qcnode.case import FrameHeader
-from qcnode.elements import first_item, integer, items, number, text, texts, vector
+from qcnode.headers.elements import first_item, integer, items, number, text, texts, vector
 
 TIME_KEY = ("temporal_position", "trigger_delay", "acquisition_number", "acquisition_time")
 EXTRA_KEY = ("stack", "complex_component", "echo_number", "b_value", "gradient_direction", "inversion_time", "flip_angle")

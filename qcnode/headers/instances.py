@@ -13,9 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from qcnode.case import FrameHeader, InstanceHeader, ReasonCode, SegmentHeader
-from qcnode.elements import BROKEN_ELEMENT, all_codes, code, first_item, integer, items, text, texts
 from qcnode.errors import Rejected
-from qcnode.frames import read_frames
+from qcnode.headers.elements import BROKEN_ELEMENT, all_codes, code, first_item, integer, items, text, texts
+from qcnode.headers.frames import read_frames
 
 MR_IMAGE_CLASSES = frozenset(
     {

@@ -1,0 +1,78 @@
+"""`qcnode demo`: the archive, the node and the phantom study, from the study that goes in to the answers in the archive."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from rich.console import Console
+
+from qcnode.demo.holdings import read_store_log
+from qcnode.demo.run import run_demo
+
+
+def run(folder: Path, **arguments: float) -> tuple[int, str]:
+    text = io.StringIO()
+    code = run_demo(exit_at_end=True, console=Console(file=text, width=160), folder=folder, **arguments)
+    return code, text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
+    folder = tmp_path_factory.mktemp("demo")
+    return *run(folder), folder
+
+
+def test_good_query_passes_and_bad_ones_fail(demonstration: tuple[int, str, Path]) -> None:
+    code, text, _ = demonstration
+    assert code == 0, text
+    assert re.search(r"careful .*PASS", text)
+    assert len(re.findall(r"(?:displaced|hasty) .*FAIL", text)) == 4  # in the table of answers and in the worklist
+
+
+def test_error_maps_of_the_bad_queries_show_where_they_are_wrong(demonstration: tuple[int, str, Path]) -> None:
+    _, text, _ = demonstration
+    answers = text[: text.index("worklist")]
+    for segmenter in ("displaced", "hasty"):
+        cells = next(line for line in answers.splitlines() if segmenter in line).split("│")
+        assert float(cells[7]) >= 0.6
+
+
+def test_answers_in_the_archive(demonstration: tuple[int, str, Path]) -> None:
+    folder = demonstration[2]
+    records = read_store_log(folder / "archive")
+    assert len({r.sop_instance_uid for r in records}) == len(records)
+    kinds = Counter(dcmread(p, stop_before_pixels=True).Modality for p in (folder / "archive").glob("*.dcm"))
+    assert kinds["SR"] == 3
+    assert kinds["SEG"] >= 3 + 2
+    assert kinds["OT"] == 3
+
+
+def test_previews_and_verdicts_lie_where_the_text_says(demonstration: tuple[int, str, Path]) -> None:
+    _, text, _ = demonstration
+    previews = [Path(p) for p in re.findall(r"(/\S+preview\.png)", text)]
+    assert len(previews) == 3
+    for preview in previews:
+        assert preview.read_bytes().startswith(b"\x89PNG")
+        assert json.loads((preview.parent / "verdict.json").read_text())["predicted"]["dsc"] > 0
+
+
+def test_time_limit_is_a_clear_failure(tmp_path: Path) -> None:
+    code, text = run(tmp_path, time_limit_seconds=0)
+    assert code == 1
+    assert "careful, displaced, hasty" in text
+
+
+def test_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qcnode", "demo", "--exit"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={"TMPDIR": str(tmp_path), "COLUMNS": "160"}, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(list(tmp_path.glob("qcnode-demo-*/node/results/*/*/verdict.json"))) == 3

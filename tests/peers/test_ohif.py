@@ -1,0 +1,109 @@
+"""The real viewer shows the query, the error map and the summary page, on the right slices, without an error of the page."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hearts import Heart
+from looking import Look, agreement, coloured, on_screen
+from pydicom import dcmread
+from road import Road, voxels
+from viewer import CHROMIUM_FLAGS, Viewer
+
+from qcnode.demo.phantom_dicom import PhantomStudy
+
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(420)]
+
+SCREENSHOTS = Path(__file__).parents[2] / "var/screenshots"
+Planes = np.ndarray
+
+
+@contextmanager
+def looking_at(road: Road, pages: Path) -> Iterator[Look]:
+    """The road's study, opened in the viewer."""
+    from playwright.sync_api import sync_playwright
+
+    with Viewer(pages, road.archive.dicomweb_url) as viewer, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM_FLAGS))
+        try:
+            look = Look(browser.new_page(viewport={"width": 1280, "height": 800}), SCREENSHOTS)
+            look.open_study(viewer.url(road.study_instance_uid))
+            yield look
+            assert look.page_errors == []
+        finally:
+            browser.close()
+
+
+def description(road: Road, query: str, kind: str) -> str:
+    return str(road.answer(query, kind).SeriesDescription)
+
+
+def check_slices(look: Look, planes: Planes, least: int) -> None:
+    """Leaf through; each slice shows exactly what `planes` (z, y, x; instance number z + 1) hold, and at least `least` slices something."""
+    drawn = 0
+    for _ in range(len(planes)):
+        z = look.instance_number() - 1
+        viewport = look.viewport()
+        seen = coloured(viewport)
+        expected = on_screen(planes[z], viewport) >= 0.5
+        if expected.sum() > 1500:  # fewer pixels are mostly outline
+            assert agreement(seen, expected) > 0.8, f"slice {z}: other than what the SEG holds is drawn"
+            drawn += 1
+        elif not expected.any():
+            assert seen.sum() < 100, f"slice {z}: something is drawn that the SEG does not hold"
+        look.next_slice()
+    assert drawn >= least
+
+
+def check_page(look: Look, page: Planes) -> None:
+    """The viewport shows the summary page (y, x, rgb)."""
+    viewport = look.viewport()
+    assert viewport.std() > 10, "the viewport is black"
+    assert np.corrcoef(on_screen(page.mean(axis=2), viewport).ravel(), viewport.mean(axis=2).ravel())[0, 1] > 0.6
+
+
+def test_the_query_draws_on_its_slices(phantom_road: Road, phantom: PhantomStudy, viewer_pages: Path) -> None:
+    query = phantom.queries[1]
+    with looking_at(phantom_road, viewer_pages) as look:
+        look.open_segmentation(str(query.dataset.SeriesDescription))
+        look.keep("phantom-query")
+        check_slices(look, query.segmentation.any(0), least=4)
+
+
+def test_the_error_map_draws_on_its_slices(phantom_road: Road, phantom: PhantomStudy, viewer_pages: Path) -> None:
+    error_map = np.any(list(voxels(phantom_road.answer("bad", "error_map"), phantom.images).values()), axis=0)
+    with looking_at(phantom_road, viewer_pages) as look:
+        look.open_segmentation(description(phantom_road, "bad", "error_map"))
+        look.keep("phantom-error-map")
+        check_slices(look, error_map, least=3)
+
+
+def test_the_summary_page_shows(phantom_road: Road, viewer_pages: Path) -> None:
+    page = dcmread(phantom_road.node.results_of(phantom_road.outcome("bad")) / "summary.dcm").pixel_array
+    with looking_at(phantom_road, viewer_pages) as look:
+        look.open_picture(description(phantom_road, "bad", "summary"))
+        look.keep("phantom-summary")
+        check_page(look, page)
+
+
+@pytest.mark.realdata
+def test_a_real_cine_series_with_query_error_map_and_summary(heart_road: Road, heart: Heart, viewer_pages: Path) -> None:
+    """With several phases the viewer numbers slices in its own way: what is drawn must lie on the slice whose picture is shown."""
+    drawn = {"heart-query": heart.bad, "heart-error-map": heart_road.answer("bad", "error_map")}
+    for name, segmentation in drawn.items():
+        by_label = voxels(segmentation, heart.judged_images)
+        with looking_at(heart_road, viewer_pages) as look:
+            look.open_segmentation(str(segmentation.SeriesDescription))
+            look.keep(name)
+            viewport = look.viewport()
+            pictures = [on_screen(image.pixel_array, viewport) for image in heart.judged_images]
+            shown = int(np.argmax([np.corrcoef(p.ravel(), viewport.mean(axis=2).ravel())[0, 1] for p in pictures]))
+            expected = on_screen(np.any(list(by_label.values()), axis=0)[shown], viewport) >= 0.5
+            assert agreement(coloured(viewport), expected) > 0.7
+    with looking_at(heart_road, viewer_pages) as look:
+        look.open_picture(description(heart_road, "bad", "summary"))
+        look.keep("heart-summary")
+        check_page(look, dcmread(heart_road.node.results_of(heart_road.outcome("bad")) / "summary.dcm").pixel_array)
