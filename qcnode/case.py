@@ -251,17 +251,3 @@ class ResultObject:
     sop_instance_uid: str
     path: Path
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """The settled files of one case: verdict.json, preview.png and the DICOM objects in `directory`."""
-
-    case: Case
-    assessment: Assessment
-    directory: Path
-    objects: tuple[ResultObject, ...]
-    patient_name: str = ""  # for the radiologist's worklist only; never logged
-    patient_id: str = ""
-    study_date: str = ""
-    accession_number: str = ""

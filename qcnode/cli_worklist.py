@@ -18,7 +18,7 @@ from rich.table import Table
 from qcnode.config import load_config
 from qcnode.store.audit import Audit
 from qcnode.store.database import open_database
-from qcnode.store.worklist import Decision, Worklist, WorklistItem
+from qcnode.store.worklist import Decision, Item, Worklist
 
 worklist_app = typer.Typer(help="Segmentations that a radiologist should look at, worst first.", no_args_is_help=True)
 console = Console()
@@ -115,7 +115,7 @@ def decide(
     console.print(f"Item {item}: {decision}.")
 
 
-def items_table(items: list[WorklistItem]) -> Table:
+def items_table(items: list[Item]) -> Table:
     """The worklist as a table."""
     table = Table("item", "verdict", "predicted DSC", "NSD", "patient", "patient ID", "study date", "task", "reasons", "state")
     for i in items:
@@ -127,7 +127,7 @@ def items_table(items: list[WorklistItem]) -> Table:
     return table
 
 
-def _rows(i: WorklistItem) -> list[tuple[str, str]]:
+def _rows(i: Item) -> list[tuple[str, str]]:
     return [
         ("item", str(i.item_id)),
         ("state", i.state),

@@ -63,5 +63,5 @@ def _weights(config: Config, name: str, task: Task) -> Iterator[Check]:
         return
     card = judged.judge.predictor.card
     yield Check(subject, True, f"{card.name} {card.version}, digest verified, {weights_directory(task.weights)}", "")
-    yield Check(f"terms {name}", True, card.training_data.terms, "")
+    yield Check(f"terms {name}", True, card.training.terms, "")
     yield Check(f"device {name}", True, judged.judge.predictor.device, "")

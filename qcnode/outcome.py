@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from qcnode.case import Reason, ResultObject, Verdict, Weights
+from qcnode.case import Case, Reason, ResultObject, Verdict, Weights
 
 FILE_NAME = "verdict.json"
 
@@ -71,6 +71,20 @@ class Outcome:
     judging_digest: str = ""
     qcnode_version: str = ""
     created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """A settled case: verdict.json, preview.png and the DICOM objects lie in `directory`."""
+
+    case: Case
+    outcome: Outcome
+    directory: Path
+    objects: tuple[ResultObject, ...]
+    patient_name: str = ""  # for the radiologist's worklist only; never logged
+    patient_id: str = ""
+    study_date: str = ""
+    accession_number: str = ""
 
 
 _ADAPTER = TypeAdapter(Outcome)

@@ -133,11 +133,12 @@ def _read_source(case: Case, findings: _Findings) -> SeriesVolume:
 def _read_query(case: Case, judge_of_task: Judge, findings: _Findings, grid: Grid) -> npt.NDArray[np.bool_]:
     """The query's tissues (tissue, z, y, x) on the grid of its images."""
     card = judge_of_task.predictor.card
-    mapping = map_segments(read_header(case.query.path).segments, card.structures)
-    findings.tissue_segments = {t.name: tuple(n for s in t.structures for n in mapping.get(s, ())) for t in card.tissues}
+    tissues = card.tissue_list()
+    mapping = map_segments(read_header(case.query.path).segments, card.structure_list())
+    findings.tissue_segments = {t.name: tuple(n for s in t.structures for n in mapping.get(s, ())) for t in tissues}
     wanted = {number for numbers in mapping.values() for number in numbers}
     segmentation = read_segmentation(case.query.path, grid, segment_numbers=wanted)
-    findings.query_masks = tissue_masks(segmentation.masks, segmentation.segment_numbers, mapping, card.tissues)
+    findings.query_masks = tissue_masks(segmentation.masks, segmentation.segment_numbers, mapping, tissues)
     if segmentation.resampled:
         text = "the segmentation lies on another grid than its images and was resampled with nearest neighbour"
         findings.notes = (Reason(ReasonCode.SEG_RESAMPLED, text),)
@@ -176,7 +177,7 @@ def _report_inputs(
         planes=planes,
         volume=findings.source.volume if findings.source else None,
         query_masks=findings.query_masks,
-        tissues=judge_of_task.predictor.card.tissues,
+        tissues=judge_of_task.predictor.card.tissue_list(),
         judging=judge_of_task.judging,
         created=created,
         version=version,

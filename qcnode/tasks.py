@@ -51,9 +51,9 @@ def _rule(name: str, task: Task, card: ModelCard) -> TaskRule:
         raise ConfigurationError(f"tasks.{name}.contrasts: the weights know no contrast {', '.join(sorted(unknown))}")
     rules = []
     for contrast in card.contrasts:
-        rule = task.contrasts.get(contrast.name, contrast)
+        rule = task.contrasts.get(contrast.name, contrast.series_rule)
         rules.append(ContrastRule(contrast.name, rule.series_description, rule.exclude, rule.contrast_agent))
-    return TaskRule(name, card.structures, card.tissues, tuple(rules))
+    return TaskRule(name, card.structure_list(), card.tissue_list(), tuple(rules))
 
 
 def _limits(task: Task) -> Limits:

@@ -6,17 +6,13 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from qcnode.case import (
-    Assessment,
     Case,
-    CaseResult,
     FrameRef,
     InstanceHeader,
-    Prediction,
     QueryRef,
     Reason,
     ReasonCode,
@@ -25,6 +21,7 @@ from qcnode.case import (
     Verdict,
     Weights,
 )
+from qcnode.outcome import CaseResult, Outcome, Predicted, Query
 from qcnode.store.inbox import Acceptance, Inbox
 
 START = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
@@ -99,10 +96,7 @@ def result(
     judged: Case, verdict: Verdict = Verdict.FAIL, predicted_dsc: float | None = 0.4, directory: Path = Path("/data/results")
 ) -> CaseResult:
     """A result with all three objects, whose files need not exist."""
-    prediction = None
-    if predicted_dsc is not None:
-        error_map = np.zeros((1, 2, 2, 2), np.bool_)
-        prediction = Prediction(predicted_dsc, 0.5, 2.0, {}, error_map, ("LV",), "cpu")
+    predicted = None if predicted_dsc is None else Predicted(predicted_dsc, 0.5, 2.0, {})
     reasons = (Reason(ReasonCode.BELOW_THRESHOLD, "the predicted DSC is below the threshold"),)
     folder = directory / judged.case_id
     objects = tuple(
@@ -111,8 +105,19 @@ def result(
         )
         for i, kind in enumerate(("report", "error_map", "summary"))
     )
-    assessment = Assessment(verdict, reasons, prediction, Weights("cardiac-sax", "1", "ab" * 32))
-    return CaseResult(judged, assessment, folder, objects, "TEST^ONLY", "T1", "20260504", "A1")
+    outcome = Outcome(
+        case_id=judged.case_id,
+        study_instance_uid=judged.study_instance_uid,
+        query=Query(judged.query.series_instance_uid, judged.query.sop_instance_uid),
+        task=judged.task,
+        weights=Weights("cardiac-sax", "1", "ab" * 32),
+        device=None if predicted is None else "cpu",
+        predicted=predicted,
+        verdict=verdict,
+        reasons=reasons,
+        completeness_evidence=judged.completeness_evidence,
+    )
+    return CaseResult(judged, outcome, folder, objects, "TEST^ONLY", "T1", "20260504", "A1")
 
 
 _TO_DIGITS = str.maketrans("abcdef", "012345")

@@ -215,18 +215,30 @@ def test_archive_without_query_knows_nothing(tmp_path: Path) -> None:
         assert destination(port).study_attributes("2.25.1") is None
 
 
-def test_failing_query_is_retryable() -> None:
+@contextmanager
+def archive_that_fails_to_query(code: int) -> Iterator[int]:
     def on_find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
-        yield 0xA700, None
+        yield code, None
 
     entity = AE(ae_title="DEMOPACS")
     entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
     listener = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, on_find)])
     try:
-        with pytest.raises(Retryable, match="A700H"):
-            destination(listener.server_address[1]).study_attributes("2.25.1")
+        yield listener.server_address[1]
     finally:
         listener.shutdown()
+
+
+def test_query_that_runs_out_of_resources_is_retryable() -> None:
+    with archive_that_fails_to_query(0xA700) as port, pytest.raises(Retryable, match="A700H"):
+        destination(port).study_attributes("2.25.1")
+
+
+@pytest.mark.parametrize("status", [0xA900, 0xC001, 0x0122])
+def test_archive_that_can_not_query_knows_nothing(status: int) -> None:
+    with archive_that_fails_to_query(status) as port:
+        assert destination(port).study_attributes("2.25.1") is None
+        assert destination(port).series_instance_count("2.25.1", "2.25.2") is None
 
 
 def test_check_of_a_complete_archive(tmp_path: Path) -> None:

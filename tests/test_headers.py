@@ -177,7 +177,7 @@ def test_any_corrupted_byte_is_read_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.dcm"
     draw = np.random.default_rng(5)
     refused = 0
-    for _ in range(300):
+    for _ in range(150):
         broken = bytearray(good)
         for at in draw.integers(132, len(good), 4):
             broken[at] = draw.integers(0, 256)
@@ -186,7 +186,7 @@ def test_any_corrupted_byte_is_read_or_refused(tmp_path: Path) -> None:
             read_header(path)
         except Rejected:
             refused += 1
-    assert refused < 300
+    assert refused < 150
 
 
 @pytest.mark.parametrize("length", [0, 10, 132, 140, 200])

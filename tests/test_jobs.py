@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from store_samples import EVERYTHING, at, case, result
 
-from qcnode.case import CaseResult, Reason, ReasonCode, Verdict
+from qcnode.case import Reason, ReasonCode, Verdict
+from qcnode.outcome import CaseResult
 from qcnode.store.audit import Audit
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import ClaimedCase, Jobs, LeaseLost
@@ -151,7 +152,7 @@ def test_settling_keeps_the_result_and_what_follows(jobs: Jobs, database: Databa
     found = jobs.result("a")
     assert found is not None
     assert (found.verdict, found.predicted_dsc, found.predicted_nsd, found.tolerance_mm) == (Verdict.FAIL, 0.4, 0.5, 2.0)
-    assert (found.reasons, found.weights, found.device) == (settled.assessment.reasons, settled.assessment.weights, "cpu")
+    assert (found.reasons, found.weights, found.device) == (settled.outcome.reasons, settled.outcome.weights, "cpu")
     assert (found.directory, found.settled_at) == (settled.directory, at(2))
     assert sorted(found.objects, key=lambda o: o.kind) == sorted(settled.objects, key=lambda o: o.kind)
     assert jobs.latest_result("2.25.9") == found
@@ -207,7 +208,7 @@ def test_without_prediction_the_numbers_are_absent(jobs: Jobs) -> None:
     jobs.put_case(case("a"), at(0))
     claimed = _claim(jobs, 1)
     settled = result(claimed.case, Verdict.UNASSESSABLE, predicted_dsc=None)
-    jobs.settle(claimed, replace(settled, assessment=replace(settled.assessment, weights=None), objects=()), EVERYTHING, at(2))
+    jobs.settle(claimed, replace(settled, outcome=replace(settled.outcome, weights=None), objects=()), EVERYTHING, at(2))
     found = jobs.result("a")
     assert found is not None
     assert (found.predicted_dsc, found.predicted_nsd, found.weights, found.objects) == (None, None, None, ())

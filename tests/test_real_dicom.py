@@ -129,9 +129,11 @@ def test_refusal_has_its_reason(realdata: Path, name: str) -> None:
 
 
 def test_one_of_several_time_points_is_a_volume(realdata: Path) -> None:
-    folder = realdata / "dicom/philips/epi-oblique-3-timepoints"
-    for time in range(3):
-        chosen = [f for f in all_frames(folder) if read_header(f.path).frames[0].time_key[0] == f"{time + 1:018.6f}"]
+    frames = all_frames(realdata / "dicom/philips/epi-oblique-3-timepoints")
+    temporal_positions = [read_header(frame.path).frames[0].time_key[0] for frame in frames]
+    assert len(set(temporal_positions)) == 3
+    for position in set(temporal_positions):
+        chosen = [frame for frame, found in zip(frames, temporal_positions, strict=True) if found == position]
         assert read_series(chosen).volume.grid.size == (9, 64, 64)
 
 

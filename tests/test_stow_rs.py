@@ -147,14 +147,14 @@ def test_warning_is_success(web: WebArchive, path: Path) -> None:
     destination(web.url).send(path)
 
 
-@pytest.mark.parametrize("status", [400, 404, 409, 415])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 415, 501])
 def test_what_will_not_is_refused(web: WebArchive, path: Path, status: int) -> None:
     web.status = status
     with pytest.raises(DeliveryRefused, match=str(status)):
         destination(web.url).send(path)
 
 
-@pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 408, 429, 500, 503])
 def test_what_may_come_back_is_retryable_and_asked_once(web: WebArchive, path: Path, status: int) -> None:
     web.status = status
     with pytest.raises(Retryable, match=str(status)):
@@ -217,8 +217,9 @@ def test_count_as_the_archive_lists(web: WebArchive) -> None:
     assert destination(web.url).series_instance_count("2.25.1", "2.25.2") == 3
 
 
-def test_archive_without_qido_knows_nothing(web: WebArchive) -> None:
-    web.status = 404
+@pytest.mark.parametrize("status", [403, 404, 501])
+def test_archive_without_qido_knows_nothing(web: WebArchive, status: int) -> None:
+    web.status = status
     assert destination(web.url).series_instance_count("2.25.1", "2.25.2") is None
     assert destination(web.url).study_attributes("2.25.1") is None
 

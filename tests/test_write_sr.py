@@ -7,7 +7,7 @@ import pytest
 from highdicom.sr import Comprehensive3DSR
 from pydicom import Dataset
 from report_cases import STUDY, build, enhanced, without_geometry
-from validators import PROGRAMS, problems
+from validators import PROGRAMS, dciodvfy_errors, dsrdump_errors, problems, problems_of_all
 
 from qcnode.case import Stack, Verdict
 from qcnode.report.write_seg import write_error_map
@@ -236,14 +236,26 @@ def test_the_same_inputs_give_the_same_bytes(name):
     assert content() == content()
 
 
+def write_variants(folder, names):
+    for name in names:
+        inputs = VARIANTS[name]()
+        path = folder / f"{name}.dcm"
+        write_report(inputs, write_error_map(inputs)).save_as(path, enforce_file_format=True)
+        yield path
+
+
 @pytest.mark.peers
-@pytest.mark.parametrize("name", VARIANTS)
-def test_validators_find_nothing(name, tmp_path, require_peers):
+def test_dciodvfy_and_dsrdump_find_nothing(tmp_path, require_peers):
     require_peers(*PROGRAMS)
-    inputs = VARIANTS[name]()
-    path = tmp_path / "report.dcm"
-    write_report(inputs, write_error_map(inputs)).save_as(path, enforce_file_format=True)
-    assert problems(path) == []
+    found = {path.name: dciodvfy_errors(path) + dsrdump_errors(path) for path in write_variants(tmp_path, VARIANTS)}
+    assert found == dict.fromkeys(found, [])
+
+
+@pytest.mark.peers
+def test_all_validators_find_nothing_in_what_differs_in_structure(tmp_path, require_peers):
+    require_peers(*PROGRAMS)
+    alike = {"fail", "no geometry", "no weights"}  # as "predecessor", "unassessable", "no images"
+    assert problems_of_all(write_variants(tmp_path, set(VARIANTS) - alike)) == {}
 
 
 @pytest.mark.peers

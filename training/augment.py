@@ -32,7 +32,7 @@ class Look:
 
 
 def draw_warp(rng: np.random.Generator, centre: tuple[float, float], *, any_turn: float, flip: float, scales: tuple[float, float]) -> Warp:
-    """A similarity around `centre` (x, y): turned by up to 30 degrees, or with probability `any_turn` by any angle; mirrored with `flip`."""
+    """A similarity around `centre` (x, y): turned by up to 30 degrees, or (probability `any_turn`) by any angle; mirrored with `flip`."""
     angle = rng.uniform(-np.pi, np.pi) if rng.random() < any_turn else rng.uniform(-np.pi / 6, np.pi / 6)
     scale = float(np.exp(rng.uniform(np.log(scales[0]), np.log(scales[1]))))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale

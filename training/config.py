@@ -8,6 +8,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from qcnode.assess.model_card import Contrast, StructureFacts, TissueFacts, Vector
 from qcnode.errors import ConfigurationError
 
 
@@ -37,7 +38,7 @@ class PhantomShare(_Frozen):
 
 
 class PseudoReference(_Frozen):
-    """The two-dimensional networks that draw a pseudo-reference; patients are split into `folds`, a network per fold learns from the others."""
+    """The two-dimensional networks that draw a pseudo-reference; a network for each of `folds` learns from the patients of the others."""
 
     side: int
     crop: int
@@ -68,6 +69,21 @@ class Network(_Frozen):
     error_weight: float = Field(description="lambda of the paper: weight of the error map's losses")
 
 
+class CardFacts(_Frozen):
+    """What the model card says that no training run finds out; see qcnode.assess.model_card for the fields."""
+
+    task: str
+    modality: str
+    contrasts: tuple[Contrast, ...]
+    structures: tuple[StructureFacts, ...]
+    tissues: tuple[TissueFacts, ...]
+    directions: tuple[Vector, Vector, Vector]
+    spacing: str
+    data: str
+    terms: str
+    limits: str
+
+
 class Recipe(_Frozen):
     """A whole training run, from a cohort to exported weights."""
 
@@ -81,6 +97,7 @@ class Recipe(_Frozen):
     pseudo_reference: PseudoReference
     queries: Queries
     network: Network
+    card: CardFacts
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from qcnode.assess.inputs import class_probabilities, numbers, pseudo_reference
 from qcnode.imaging.preprocess import Frame, Orientation, field_frame, normalise, square_frame
 from training.cohorts.acdc import STRUCTURES, LabelledVolume
 from training.config import Recipe
-from training.queries import Labels, Plan, apply_plan, draw_plan
+from training.queries import Labels, apply_plan, draw_plan
 from training.targets import quality_targets, tissue_channels
 
 TISSUES = len(STRUCTURES)
@@ -107,7 +108,7 @@ def complete(
     values = []
     for query in queries:
         channels = tissue_channels(query, TISSUES)
-        box = box_frame(channels.any(0) | pseudo.segmentation.any(0), recipe, recipe.network.margin)
+        box = box_frame(np.asarray(channels.any(0) | pseudo.segmentation.any(0)), recipe, recipe.network.margin)
         values.append(numbers(channels, pseudo, volume.volume.grid.spacing, recipe.tolerance_mm, box))
     return Entry(
         name=volume.name,
@@ -120,6 +121,44 @@ def complete(
         numbers=np.stack(values),
         kinds=(*kinds, *("snapshot" for _ in drawn)),
     )
+
+
+def save_entry(entry: Entry, path: Path) -> None:
+    """Write an entry beside its final name, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {f"query{i}": q.labels for i, q in enumerate(entry.queries)}
+    fresh = path.with_suffix(".part.npz")
+    np.savez(
+        fresh,
+        name=np.array(entry.name),
+        values=entry.values,
+        labels=entry.labels,
+        probabilities=entry.probabilities,
+        spacing=np.array(entry.spacing),
+        starts=np.array([q.start for q in entry.queries]),
+        targets=entry.targets,
+        numbers=entry.numbers,
+        kinds=np.array(entry.kinds),
+        **arrays,
+    )
+    fresh.replace(path)
+
+
+def load_entry(path: Path) -> Entry:
+    """An entry as `save_entry` wrote it."""
+    with np.load(path) as kept:
+        z, y, x = (float(s) for s in kept["spacing"])
+        return Entry(
+            name=str(kept["name"]),
+            values=kept["values"],
+            labels=kept["labels"],
+            probabilities=kept["probabilities"],
+            spacing=(z, y, x),
+            queries=tuple(StoredQuery(kept[f"query{i}"], _triple(s)) for i, s in enumerate(kept["starts"])),
+            targets=kept["targets"],
+            numbers=kept["numbers"],
+            kinds=tuple(str(k) for k in kept["kinds"]),
+        )
 
 
 def volume_frame(volume: LabelledVolume, side: int) -> Frame:
@@ -145,7 +184,7 @@ def blend(rng: np.random.Generator, reference: Labels, probabilities: npt.NDArra
     field = np.clip(share + spread * ndimage.zoom(coarse, (1, reference.shape[1] / 6, reference.shape[2] / 6), order=1), 0, 1)
     tissues = field * probabilities + (1 - field) * tissue_channels(reference, TISSUES)
     background = 1 - tissues.sum(0)
-    return np.argmax(np.concatenate([background[None], tissues]), 0).astype(np.uint8)
+    return np.asarray(np.argmax(np.concatenate([background[None], tissues]), 0), np.uint8)
 
 
 def targets_of(queries: Sequence[Labels], volume: LabelledVolume, tolerance_mm: float) -> npt.NDArray[np.float32]:
@@ -180,7 +219,7 @@ def _stranger(rng: np.random.Generator, others: Sequence[LabelledVolume]) -> Lab
 
 def _write(path: Path, stored: Sequence[StoredQuery], kinds: Sequence[str], targets: npt.NDArray[np.float32]) -> None:
     fresh = path.with_suffix(".part.npz")
-    arrays = {f"query{i}": q.labels for i, q in enumerate(stored)}
+    arrays: dict[str, Any] = {f"query{i}": q.labels for i, q in enumerate(stored)}
     np.savez_compressed(fresh, starts=np.array([q.start for q in stored]), kinds=np.array(kinds), targets=targets, **arrays)
     fresh.replace(path)
 

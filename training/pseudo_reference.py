@@ -32,30 +32,35 @@ class Field:
     centre: tuple[float, float]
 
 
-def fold_of(patient: str, patients: Sequence[str], folds: int, seed: int) -> int:
-    """The fold that leaves this patient out; patients are dealt in a seeded order."""
-    order = np.random.default_rng([seed, 7]).permutation(len(patients))
-    return int(np.flatnonzero(order == sorted(patients).index(patient))[0]) % folds
-
-
 def prepare(volume: LabelledVolume, side: int) -> Field:
     """Resize and normalise one volume."""
     z, y, x = volume.labels.shape
     frame = field_frame((z, y, x), Orientation(), side)
     slices = frame.take(normalise(volume.volume.array))
     labels = frame.take_nearest(volume.labels)
-    where = np.argwhere(labels > 0)
+    where = np.argwhere(np.asarray(labels) != 0)
     middle = where[:, 1:].mean(0) - side / 2 if len(where) else np.zeros(2)
     return Field(slices.astype(np.float16), labels.astype(np.uint8), (float(middle[1]), float(middle[0])))
 
 
+def empty_network(settings: PseudoReference) -> UNet2D:
+    """A network with random weights."""
+    network = UNet2D(settings.slices, len(STRUCTURES) + 1, settings.widths)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack it
+
+
 def fit_fold(
-    recipe: Recipe, fold: int, real: Sequence[Field], phantoms: Sequence[Field], folder: Path, report: Callable[[int, dict[str, float]], None]
+    recipe: Recipe,
+    fold: int,
+    real: Sequence[Field],
+    phantoms: Sequence[Field],
+    folder: Path,
+    report: Callable[[int, dict[str, float]], None],
 ) -> nn.Module:
     """The network of one fold, fitted on the given volumes (those of the other folds)."""
     settings = recipe.pseudo_reference
     torch.manual_seed(recipe.seed + fold)
-    network = UNet2D(settings.slices, len(STRUCTURES) + 1, settings.widths).to(memory_format=torch.channels_last)
+    network = empty_network(settings)
 
     def draw(rng: np.random.Generator) -> SliceBatch:
         return draw_slices(rng, real, phantoms, recipe.phantoms.share, settings)

@@ -135,7 +135,7 @@ def _similarity(labels: Labels, edit: Edit) -> Labels:
     angle = np.deg2rad(turn)
     centre = _centre(labels)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
-    offset = centre - matrix @ (centre + (down, right))
+    offset = centre - matrix @ (centre + np.array([down, right]))
     planes = [ndimage.affine_transform(p, matrix, offset, order=0) if p.any() else p for p in labels]
     return np.stack(planes)
 
@@ -241,12 +241,10 @@ def _paint(labels: Labels, edit: Edit) -> Labels:
     label, radius, away = int(edit.values[0]), edit.values[1], bool(edit.values[2])
     rng = np.random.default_rng(edit.seed)
     inside = labels > 0
-    edge = inside & ~ndimage.binary_erosion(inside, np.ones((1, 3, 3)))
+    edge = inside & ~ndimage.binary_erosion(inside, np.ones((1, 3, 3), bool))
     places = np.argwhere(edge)
-    if away or not len(places):
-        place = rng.uniform(0, 1, 3) * labels.shape
-    else:
-        place = places[int(rng.integers(len(places)))].astype(float)
+    near = len(places) and not away
+    place = places[int(rng.integers(len(places)))].astype(float) if near else rng.uniform(0, 1, 3) * labels.shape
     z, y, x = (np.arange(n).reshape([-1 if a == i else 1 for a in range(3)]) for i, n in enumerate(labels.shape))
     squash = rng.uniform(3, 8)  # voxels in the plane per slice
     ball = ((z - place[0]) * squash) ** 2 + (y - place[1]) ** 2 + (x - place[2]) ** 2 < radius**2

@@ -45,7 +45,7 @@ def fit(
             group["lr"] = learning_rate(schedule, step)
         loss, values = loss_of(network, draw(np.random.default_rng([seed, step])))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         step += 1
@@ -85,8 +85,6 @@ def _resume(path: Path, network: nn.Module, average: nn.Module, optimizer: torch
 def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
     for kept, new in zip(average.parameters(), network.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
-    for kept, new in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(new)
 
 
 def _save(path: Path, state: object) -> None:

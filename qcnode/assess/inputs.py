@@ -21,9 +21,6 @@ FloatArray = npt.NDArray[np.float32]
 Segmentation = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]
 
-# What `numbers` returns for three tissues.
-NUMBERS_OF_THREE_TISSUES = 26
-
 
 @dataclass(frozen=True, slots=True)
 class PseudoReference:
@@ -77,7 +74,7 @@ def numbers(query: Segmentation, pseudo: PseudoReference, spacing: Spacing, tole
     """
     hard = pseudo.segmentation
     found = metrics.agreement(query, hard, spacing, tolerance_mm)
-    box = _slices_of(query.any(0) | hard.any(0))
+    box = _slices_of(np.asarray(query.any(0) | hard.any(0)))
     soft = pseudo.probabilities[(slice(None), *box)]
     chosen, own = query[(slice(None), *box)], hard[(slice(None), *box)]
     volumes = np.log((chosen.sum((1, 2, 3)) + 20.0) / (own.sum((1, 2, 3)) + 20.0))
@@ -98,6 +95,11 @@ def numbers(query: Segmentation, pseudo: PseudoReference, spacing: Spacing, tole
         ],
         np.float32,
     )
+
+
+def number_count(tissues: int) -> int:
+    """How many values `numbers` returns."""
+    return 8 + 5 * tissues
 
 
 def first_quality(values: FloatArray, tissues: int) -> FloatArray:

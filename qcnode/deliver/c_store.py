@@ -26,6 +26,7 @@ from qcnode.deliver.destination import STUDY_KEYWORDS, Check, DeliveryRefused, s
 from qcnode.errors import Retryable
 
 _PENDING = (0xFF00, 0xFF01)
+_OUT_OF_RESOURCES = 0xA700
 _RESULT_CLASSES = {
     "Comprehensive 3D SR": Comprehensive3DSRStorage,
     "Segmentation": SegmentationStorage,
@@ -93,7 +94,7 @@ class CStore:
         if not found:
             return None
         count = found[0].get("NumberOfSeriesRelatedInstances")
-        if count is not None:
+        if count:  # 0 is what archives say that do not count
             return int(count)
         del identifier.NumberOfSeriesRelatedInstances
         identifier.QueryRetrieveLevel = "IMAGE"
@@ -114,6 +115,7 @@ class CStore:
         return None
 
     def _find(self, identifier: Dataset) -> list[Dataset]:
+        """Answers; none where the archive does not query, or fails to: that must not keep results from being delivered."""
         with self._association([build_context(StudyRootQueryRetrieveInformationModelFind)]) as association:
             if not association.accepted_contexts:
                 return []
@@ -123,7 +125,7 @@ class CStore:
                     raise Retryable(f"{self.name}: no answer to C-FIND, or the association was aborted")
                 if status.Status in _PENDING and answer is not None:
                     found.append(answer)
-                elif status.Status not in (0x0000, *_PENDING):
+                elif _OUT_OF_RESOURCES <= status.Status <= _OUT_OF_RESOURCES + 0xFF:
                     raise Retryable(f"{self.name}: status {status.Status:04X}H for C-FIND")
             return found
 

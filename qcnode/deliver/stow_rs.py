@@ -23,7 +23,6 @@ _Answer = TypeVar("_Answer")
 # Of the door rather than of the object: the object is fine once an administrator has corrected the credentials, or after a while.
 _COMES_BACK = (
     http.HTTPStatus.UNAUTHORIZED,
-    http.HTTPStatus.FORBIDDEN,
     http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
     http.HTTPStatus.REQUEST_TIMEOUT,
     http.HTTPStatus.TOO_MANY_REQUESTS,
@@ -72,7 +71,7 @@ class StowRs:
             if answer.get("SeriesInstanceUID") != series_instance_uid:
                 continue
             count = answer.get("NumberOfSeriesRelatedInstances")
-            if count is not None:
+            if count:  # 0 is what archives say that do not count
                 return int(count)
             listed = self._search(lambda client: client.search_for_instances(study_instance_uid, series_instance_uid, get_remaining=True))
             return len({Dataset.from_json(d).get("SOPInstanceUID") for d in listed}) or None
@@ -89,7 +88,7 @@ class StowRs:
         return None
 
     def _search(self, question: Callable[[DICOMwebClient], list[dict[str, dict[str, object]]]]) -> list[dict[str, dict[str, object]]]:
-        """An archive without QIDO-RS, or without this study, knows nothing: an empty list."""
+        """Answers; none where the archive does not query, or not for us: that must not keep results from being delivered."""
         try:
             return self._ask(question)
         except DeliveryRefused:
@@ -122,7 +121,8 @@ class StowRs:
 
     def _of_http_status(self, status: int) -> Retryable | DeliveryRefused:
         shown = f"{self.name}: HTTP {status}"
-        if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR or status in _COMES_BACK:
+        broken = status >= http.HTTPStatus.INTERNAL_SERVER_ERROR and status != http.HTTPStatus.NOT_IMPLEMENTED
+        if broken or status in _COMES_BACK:
             return Retryable(shown)
         return DeliveryRefused(shown)
 

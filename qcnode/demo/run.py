@@ -28,7 +28,7 @@ from qcnode.store.database import open_database
 from qcnode.store.worklist import Item, Worklist
 
 SEED = 7
-TIME_LIMIT_SECONDS = 300.0
+TIME_LIMIT_SECONDS = 600.0
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.REVIEW: "yellow", Verdict.UNASSESSABLE: "magenta"}
 
@@ -97,7 +97,7 @@ def _configuration(folder: Path, pacs: DemoPacs) -> Config:
 def _show_road(study: PhantomStudy, pacs: DemoPacs, node: Node, folder: Path, console: Console, time_limit_seconds: float) -> int:
     console.print(
         f"\nThe archive ({pacs.ae_title}, port {pacs.port}) forwards a cardiac MR of {len(study.images)} images and {len(study.queries)} "
-        f"segmentations to the node (QCNODE, port {node.port}), which knows no reference segmentation."
+        f"segmentations\nto the node (QCNODE, port {node.port}), which has no reference segmentation."
     )
     start = time.monotonic()
     sent = pacs.forward(str(study.study.study_instance_uid), "QCNODE", "127.0.0.1", node.port)
@@ -111,7 +111,7 @@ def _show_road(study: PhantomStudy, pacs: DemoPacs, node: Node, folder: Path, co
         missing = ", ".join(q.segmenter for q in study.queries if q not in [a.query for a in answers])
         console.print(f"[red]after {seconds:.0f} s the archive has no complete answer for: {missing}[/]; see {escape(str(folder))}")
         return 1
-    console.print(_answers_table(answers, study))
+    console.print(_answers_table(answers, study), "")
     console.print(f"All answers are in the archive, {seconds:.1f} s after the study was sent. Device: {answers[0].outcome.device}.\n")
     _show_worklist(folder, answers, console)
     _show_places(pacs, folder, answers, console)
@@ -147,7 +147,7 @@ def _answers(study: PhantomStudy, pacs: DemoPacs, folder: Path) -> list[_Answer]
 
 def _answers_table(answers: list[_Answer], study: PhantomStudy) -> Table:
     table = Table(title="Predicted by the node, against the truth that only this demonstration knows", title_justify="left")
-    for column in ("query", "DSC true", "predicted", "NSD true", "predicted", "verdict", "error-map DSC", "seconds"):
+    for column in ("query", "true DSC", "predicted DSC", "true NSD", "predicted NSD", "verdict", "error-map DSC", "seconds"):
         table.add_column(column, justify="left" if column in ("query", "verdict") else "right")
     grid, reference = study.phantom.volume.grid, study.phantom.reference
     for answer in answers:

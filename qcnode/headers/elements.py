@@ -30,6 +30,8 @@ BROKEN_ELEMENT = (
     struct.error,
 )
 
+_NOTHING = Dataset()
+
 
 def _values(dataset: Dataset, keyword: str) -> list[Any]:
     try:
@@ -99,9 +101,9 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
 
 
 def first_item(dataset: Dataset, keyword: str) -> Dataset:
-    """The first item of a sequence, or an empty data set."""
+    """The first item of a sequence, or an empty data set, which is not to be written to."""
     found = items(dataset, keyword)
-    return found[0] if found else Dataset()
+    return found[0] if found else _NOTHING
 
 
 def _values_of_sequence(dataset: Dataset, keyword: str) -> Iterable[Any]:

@@ -67,7 +67,8 @@ def _classic_frame(dataset: Dataset) -> FrameHeader:
 
 def _functional_frame(frame_number: int, own: Dataset, shared: Dataset) -> FrameHeader:
     def group(keyword: str) -> Dataset:
-        return first_item(own, keyword) if items(own, keyword) else first_item(shared, keyword)
+        found = items(own, keyword)
+        return found[0] if found else first_item(shared, keyword)
 
     content, frame_type, diffusion = group("FrameContentSequence"), group("MRImageFrameTypeSequence"), group("MRDiffusionSequence")
     temporal, timing = group("TemporalPositionSequence"), group("MRTimingAndRelatedParametersSequence")

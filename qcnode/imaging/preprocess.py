@@ -98,9 +98,9 @@ class Frame:
     def take(self, array: npt.NDArray[np.generic]) -> FloatArray:
         """Values (..., z, y, x) of the source array at the network's voxels; linear, averaged where the network's voxels are larger."""
         result = np.asarray(self.orientation.apply(array), np.float32)
-        for axis in range(3):
+        for axis in (0, 2, 1):
             result = _along(result, axis, _linear_weights(*self.box[axis], self.size[axis], self.oriented_size[axis]))
-        return result
+        return np.ascontiguousarray(result)
 
     def take_nearest(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """Nearest values (..., z, y, x) of the source array (labels, segmentations) at the network's voxels; 0 outside."""
@@ -183,8 +183,14 @@ def _along(array: FloatArray, axis: int, weights: FloatArray | None) -> FloatArr
     """`array` (..., z, y, x) with spatial `axis` multiplied by `weights` (new, old); None leaves it."""
     if weights is None:
         return array
-    where = array.ndim - 3 + axis
-    return np.asarray(np.moveaxis(np.moveaxis(array, where, -1) @ weights.T, -1, where), np.float32)
+    used = np.flatnonzero(weights.any(0))  # the rest of the axis lies outside of the box
+    first, last = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 1)
+    part = weights[:, first:last]
+    if axis == 2:
+        return np.asarray(np.ascontiguousarray(array[..., first:last]) @ np.ascontiguousarray(part.T), np.float32)
+    if axis == 1:
+        return np.asarray(part @ np.ascontiguousarray(array[..., first:last, :]), np.float32)
+    return np.asarray(np.moveaxis(np.tensordot(part, array[..., first:last, :, :], (1, array.ndim - 3)), 0, array.ndim - 3), np.float32)
 
 
 def _linear_weights(start: float, stop: float, n: int, old: int) -> FloatArray | None:

@@ -89,8 +89,8 @@ def _check_same_kind(headers: Sequence[FrameHeader]) -> None:
     }
     differing = [name for name, values in traits.items() if len(values) > 1]
     if differing:
-        text_ = f"{len(headers)} images at one position, which differ in {', '.join(differing)}"
-        raise Rejected(ReasonCode.SEVERAL_IMAGES_PER_POSITION, text_)
+        differences = f"{len(headers)} images at one position, which differ in {', '.join(differing)}"
+        raise Rejected(ReasonCode.SEVERAL_IMAGES_PER_POSITION, differences)
 
 
 def _read_values(refs: Sequence[FrameRef], slice_of: dict[int, int], size: tuple[int, int, int]) -> tuple[Values, bool]:

@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import re
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ _STANDARD_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 _PREFERRED_SYNTAXES = [ExplicitVRLittleEndian, *(uid for uid in ALL_TRANSFER_SYNTAXES if uid != ExplicitVRLittleEndian)]
 _MAXIMUM_PDU_BYTES = 131072
-_LONGEST_DEFLATED_HEAD = 64 * 2**20  # bytes, inflated
+_LONGEST_DEFLATED_HEAD = 16 * 2**20  # bytes, inflated
 _STOP_SECONDS = 10.0
 _UID = re.compile(r"[0-9.]{1,64}")  # leading zeros and the like occur in the field, and nothing is named after a UID
 _HEAD = {
@@ -82,17 +83,29 @@ class StorageServer:
 
     def __init__(self, server: Any) -> None:
         self._server = server
+        self._stopped = False
         self.port = int(server.server_address[1])
 
     def stop(self) -> None:
-        """Take no further associations, abort the open ones, and wait for the objects that are being written."""
+        """Take no further associations, end the open ones, and wait for the objects that are being written. A second call does nothing."""
+        if self._stopped:
+            return
+        self._stopped = True
         associations = self._server.active_associations
         self._server.shutdown()
-        for association in associations:
-            association.abort()
-        for association in associations:
-            if association is not threading.current_thread():
-                association.join(_STOP_SECONDS)
+        endings = [threading.Thread(target=_end, args=(association,), daemon=True) for association in associations]
+        for thread in endings:
+            thread.start()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for thread in (*endings, *(association for association in associations if association.is_established)):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _end(association: Any) -> None:
+    if association.is_established:
+        association.abort()
+    else:
+        association.dul.socket.close()  # a peer that has not asked for anything yet: there is nobody to send an abort to
 
 
 def start_storage_scp(listen: Listen, inbox: Inbox, *, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> StorageServer:

@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, insert, select, update
 
-from qcnode.case import Case, CaseResult, Reason, ReasonCode, ResultObject, Verdict, Weights
+from qcnode.case import Case, Reason, ReasonCode, ResultObject, Verdict, Weights
+from qcnode.outcome import CaseResult
 from qcnode.store.database import Database
 from qcnode.store.job_records import ClaimedCase, JobCounts, Query, QueryState, SettledCase
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, held
@@ -64,6 +65,14 @@ class Jobs:
         with self._database.read() as connection:
             return [_query(row) for row in connection.execute(query)]
 
+    def cases_of_study(self, study_instance_uid: str) -> list[Case]:
+        """The cases of a study that are queued, in work or judged, oldest first; superseded ones are left out."""
+        of_study = (case_table.c.study_instance_uid == study_instance_uid) & (case_table.c.state != "SUPERSEDED")
+        query = select(case_table.c.content).where(of_study)
+        with self._database.read() as connection:
+            contents = connection.execute(query.order_by(case_table.c.created_at, case_table.c.case_id)).scalars().all()
+        return [self._case(content) for content in contents]
+
     def put_case(self, case: Case, now: datetime) -> bool:
         """Queue a case; False when it is known already. Its query becomes MATCHED (UNASSESSABLE when the case has a problem).
 
@@ -71,7 +80,9 @@ class Jobs:
         """
         with self._database.begin() as connection:
             known = connection.execute(select(case_table.c.state).where(case_table.c.case_id == case.case_id)).scalar_one_or_none()
+            state: QueryState = "MATCHED" if case.problem is None else "UNASSESSABLE"
             if known is not None and known != "SUPERSEDED":
+                _match_waiting_query(connection, case.query.sop_instance_uid, state, case.problem, now)
                 return False
             _supersede_unfinished(connection, case)
             if known is not None:
@@ -92,7 +103,6 @@ class Jobs:
                 "next_attempt_at": now,
             }
             connection.execute(insert(case_table).values(columns))
-            state: QueryState = "MATCHED" if case.problem is None else "UNASSESSABLE"
             _record_query(connection, case.query.sop_instance_uid, case.study_instance_uid, state, case.problem, now)
         return True
 
@@ -134,9 +144,9 @@ class Jobs:
             stored = {written.kind: (written, self._database.relative(written.path)) for written in result.objects}
             for written, path in stored.values():
                 connection.execute(insert(result_object_table).values(asdict(written) | {"case_id": result.case.case_id, "path": path}))
-            verdict = result.assessment.verdict
+            verdict = result.outcome.verdict
             if verdict in (Verdict.NOT_APPLICABLE, Verdict.UNASSESSABLE):
-                reason = next(iter(result.assessment.reasons), None)
+                reason = next(iter(result.outcome.reasons), None)
                 query, study = result.case.query.sop_instance_uid, result.case.study_instance_uid
                 state: QueryState = "NOT_APPLICABLE" if verdict is Verdict.NOT_APPLICABLE else "UNASSESSABLE"
                 _record_query(connection, query, study, state, reason, now)
@@ -167,19 +177,19 @@ class Jobs:
             )
 
     def _settled_columns(self, result: CaseResult, now: datetime) -> dict[str, Any]:
-        assessment, prediction = result.assessment, result.assessment.prediction
+        outcome, predicted = result.outcome, result.outcome.predicted
         return {
             "state": "DONE",
             "lease_until": None,
             "last_error": None,
             "settled_at": now,
-            "verdict": assessment.verdict.value,
-            "predicted_dsc": None if prediction is None else float(prediction.predicted_dsc),
-            "predicted_nsd": None if prediction is None else float(prediction.predicted_nsd),
-            "tolerance_mm": None if prediction is None else float(prediction.tolerance_mm),
-            "device": None if prediction is None else prediction.device,
-            "reasons": json.dumps(REASONS.dump_python(assessment.reasons)),
-            "weights": None if assessment.weights is None else json.dumps(asdict(assessment.weights)),
+            "verdict": outcome.verdict.value,
+            "predicted_dsc": None if predicted is None else predicted.dsc,
+            "predicted_nsd": None if predicted is None else predicted.nsd,
+            "tolerance_mm": None if predicted is None else predicted.tolerance_mm,
+            "device": outcome.device,
+            "reasons": json.dumps(REASONS.dump_python(outcome.reasons)),
+            "weights": None if outcome.weights is None else json.dumps(asdict(outcome.weights)),
             "result_directory": self._database.relative(result.directory),
         }
 
@@ -227,6 +237,14 @@ def _record_query(
         raise ValueError(f"a query that is {known.state} does not become {state}")
     elif any(getattr(known, name) != value for name, value in columns.items()):
         connection.execute(update(query_table).where(this).values(columns | {"changed_at": now}))
+
+
+def _match_waiting_query(connection: Connection, sop_instance_uid: str, state: QueryState, reason: Reason | None, now: datetime) -> None:
+    """A known case was found again: a query that had gone back to waiting (an archive held more for a while) waits no longer."""
+    waiting = (query_table.c.sop_instance_uid == sop_instance_uid) & (query_table.c.state == "WAITING")
+    study = connection.execute(select(query_table.c.study_instance_uid).where(waiting)).scalar_one_or_none()
+    if study is not None:
+        _record_query(connection, sop_instance_uid, study, state, reason, now)
 
 
 def _query(row: Any) -> Query:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, or_
+from sqlalchemy import ColumnElement, Table, and_, or_, update
 
 from qcnode.errors import QCNodeError
+from qcnode.store.database import Database
+from qcnode.store.schema import case_table, delivery_table
 
 
 class LeaseLost(QCNodeError):
@@ -32,3 +34,10 @@ def claim_columns(table: Table, *, working: str, owner: str, lease_until: dateti
 def held(table: Table, *, working: str, owner: str, attempts: int) -> ColumnElement[bool]:
     """The row still belongs to this claim. A lease that ran out unnoticed still counts: nobody else has begun the work."""
     return and_(table.c.state == working, table.c.owner == owner, table.c.attempts == attempts)
+
+
+def release_leases(database: Database) -> None:
+    """Give back what a node that died was at. Only for a node that has just taken the storage directory's lock: nobody else works."""
+    with database.begin() as connection:
+        for table, working in ((case_table, "RUNNING"), (delivery_table, "SENDING")):
+            connection.execute(update(table).where(table.c.state == working).values(state="PENDING", owner=None, lease_until=None))

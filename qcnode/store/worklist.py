@@ -14,8 +14,9 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, case, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from qcnode.case import CaseResult, Reason, Verdict
+from qcnode.case import Reason, Verdict
 from qcnode.errors import QCNodeError
+from qcnode.outcome import CaseResult
 from qcnode.store import audit
 from qcnode.store.database import Database
 from qcnode.store.schema import Moves, case_table, item_table, states_before
@@ -154,7 +155,7 @@ def supersede_items(connection: Connection, result: CaseResult, now: datetime) -
     change = update(item_table).where(or_(of_query, of_corrected), undecided, others).returning(item_table.c.item_id)
     superseded = connection.execute(change.values(state="SUPERSEDED", superseded_by_case_id=result.case.case_id)).scalars().all()
     for item_id in superseded:
-        _audit(connection, item_id, "supersede", audit.NODE, now, by_case_id=result.case.case_id, verdict=result.assessment.verdict)
+        _audit(connection, item_id, "supersede", audit.NODE, now, by_case_id=result.case.case_id, verdict=result.outcome.verdict)
 
 
 def add_item(connection: Connection, result: CaseResult, preview_path: str | None, now: datetime) -> None:
@@ -165,7 +166,7 @@ def add_item(connection: Connection, result: CaseResult, preview_path: str | Non
     corrected = case_table.c.corrects_query_uid == result.case.query.sop_instance_uid
     judged = select(case_table.c.case_id).where(corrected, case_table.c.state == "DONE", case_table.c.verdict != Verdict.NOT_APPLICABLE)
     correction = connection.execute(judged.limit(1)).scalar_one_or_none()
-    prediction = result.assessment.prediction
+    predicted = result.outcome.predicted
     columns = {
         "case_id": result.case.case_id,
         "study_instance_uid": result.case.study_instance_uid,
@@ -176,10 +177,10 @@ def add_item(connection: Connection, result: CaseResult, preview_path: str | Non
         "patient_id": result.patient_id,
         "accession_number": result.accession_number,
         "study_date": result.study_date,
-        "verdict": result.assessment.verdict.value,
-        "predicted_dsc": None if prediction is None else float(prediction.predicted_dsc),
-        "predicted_nsd": None if prediction is None else float(prediction.predicted_nsd),
-        "reasons": json.dumps(REASONS.dump_python(result.assessment.reasons)),
+        "verdict": result.outcome.verdict.value,
+        "predicted_dsc": None if predicted is None else predicted.dsc,
+        "predicted_nsd": None if predicted is None else predicted.nsd,
+        "reasons": json.dumps(REASONS.dump_python(result.outcome.reasons)),
         "preview_path": preview_path,
         "created_at": now,
         "state": "OPEN" if correction is None else "SUPERSEDED",

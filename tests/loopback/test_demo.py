@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -10,22 +12,27 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pynetdicom import AE, build_context
+from pynetdicom.sop_class import Verification
 from rich.console import Console
 
 from qcnode.demo.holdings import read_store_log
 from qcnode.demo.run import run_demo
 
 
-def run(folder: Path, **arguments: float) -> tuple[int, str]:
-    text = io.StringIO()
-    code = run_demo(exit_at_end=True, console=Console(file=text, width=160), folder=folder, **arguments)
-    return code, text.getvalue()
-
-
 @pytest.fixture(scope="module")
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
-    folder = tmp_path_factory.mktemp("demo")
-    return *run(folder), folder
+    """Exit code, standard output and folder of `qcnode demo --exit`."""
+    parent = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "qcnode", "demo", "--exit"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **in_folder(parent)}, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    (folder,) = parent.glob("qcnode-demo-*")
+    return done.returncode, done.stdout + done.stderr, folder
+
+
+def in_folder(parent: Path) -> dict[str, str]:
+    return {"TMPDIR": str(parent), "COLUMNS": "160"}
 
 
 def test_good_query_passes_and_bad_ones_fail(demonstration: tuple[int, str, Path]) -> None:
@@ -63,16 +70,21 @@ def test_previews_and_verdicts_lie_where_the_text_says(demonstration: tuple[int,
 
 
 def test_time_limit_is_a_clear_failure(tmp_path: Path) -> None:
-    code, text = run(tmp_path, time_limit_seconds=0)
+    text = io.StringIO()
+    code = run_demo(exit_at_end=True, console=Console(file=text, width=160), folder=tmp_path, time_limit_seconds=0)
     assert code == 1
-    assert "careful, displaced, hasty" in text
+    assert "careful, displaced, hasty" in text.getvalue()
 
 
-def test_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "qcnode", "demo", "--exit"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env={"TMPDIR": str(tmp_path), "COLUMNS": "160"}, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(list(tmp_path.glob("qcnode-demo-*/node/results/*/*/verdict.json"))) == 3
+def test_without_exit_it_stays_until_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qcnode", "demo"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **in_folder(tmp_path)})
+    try:
+        assert process.stdout is not None
+        port = next(found[1] for line in process.stdout if (found := re.search(r"QCNODE at 127\.0\.0\.1:(\d+)", line)))
+        association = AE().associate("127.0.0.1", int(port), [build_context(Verification)], ae_title="QCNODE")
+        assert association.send_c_echo().Status == 0x0000
+        association.release()
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0

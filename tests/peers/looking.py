@@ -1,6 +1,5 @@
 """What a person sees of a study in the viewer: open a series, leaf through it, and take the colours that are drawn on it."""
 
-import contextlib
 import io
 import re
 from dataclasses import dataclass, field
@@ -9,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from playwright.sync_api import Page, TimeoutError
+from playwright.sync_api import Page
 from scipy import ndimage
 
 OPENED_MS = 40_000
 # Software GL draws a frame in a fraction of a second; a frame that was not redrawn is asked for again.
 DRAWN_MS = 500
+
+# The tour for first-time users would lie over the pages.
+_NO_TOUR = """localStorage.setItem('shownTours', '["basicViewerTour"]')"""
 
 Colours = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.bool_]
@@ -30,10 +32,9 @@ class Look:
 
     def open_study(self, url: str) -> None:
         self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
+        self.page.add_init_script(_NO_TOUR)
         self.page.goto(url)
         self.page.locator('[data-cy="study-browser-thumbnail"]').first.wait_for(timeout=OPENED_MS)
-        with contextlib.suppress(TimeoutError):  # the tour for first-time users is shown once
-            self.page.get_by_text("Skip all").click(timeout=15_000)
 
     def open_series(self, description: str) -> None:
         self.page.get_by_text(description, exact=True).first.dblclick()

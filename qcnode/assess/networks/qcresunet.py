@@ -64,7 +64,9 @@ def _norm(channels: int, grouped: bool) -> nn.Module:
 class ResidualBlock(nn.Module):
     """Two convolutions with instance norm and a shortcut, then spatial dropout (figure 2b)."""
 
-    def __init__(self, in_channels: int, channels: int, stride: Triple, dropout: float, *, flat: bool = False, grouped: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: Triple, dropout: float, *, flat: bool = False, grouped: bool = False
+    ) -> None:
         super().__init__()
         kernel = (1, 3, 3) if flat else (3, 3, 3)
         padding = (0, 1, 1) if flat else (1, 1, 1)
@@ -103,7 +105,8 @@ class DecoderLevel(nn.Module):
         y = self.first(torch.cat([up, skip], 1))
         del up, skip, x
         y = functional.leaky_relu(self.first_norm(y), 0.01, inplace=True)
-        return functional.leaky_relu(self.second_norm(self.second(y)), 0.01, inplace=True)
+        result: Tensor = functional.leaky_relu(self.second_norm(self.second(y)), 0.01, inplace=True)
+        return result
 
 
 class ChannelAttention(nn.Module):
@@ -152,8 +155,8 @@ class QCResUNet(nn.Module):
         width = design.width
         widths = (width, 2 * width, 4 * width, 8 * width)
         channels = design.contrasts + design.tissues + design.further_channels
-        padding = tuple(k // 2 for k in design.stem_kernel)
-        self.stem = nn.Conv3d(channels, width, design.stem_kernel, design.stem_stride, padding, bias=False)
+        z, y, x = (k // 2 for k in design.stem_kernel)
+        self.stem = nn.Conv3d(channels, width, design.stem_kernel, design.stem_stride, (z, y, x), bias=False)
         self.stem_norm = _norm(width, grouped=False)
         self.stages = nn.ModuleList(_stage(i, (width, *widths)[i], widths[i], design) for i in range(4))
         self.head = QualityHead(widths[3], design)
@@ -189,7 +192,7 @@ class QCResUNet(nn.Module):
         for level in self.decoder:
             x = level(x, features.pop())
         features.clear()
-        at_level = query if x.shape[2:] == size else functional.adaptive_avg_pool3d(query, x.shape[2:])
+        at_level = query if x.shape[2:] == size else functional.interpolate(query, size=x.shape[2:], mode="area")
         errors = self.error_head(self.attention(torch.cat([x, at_level], 1)))
         if errors.shape[2:] != size:
             errors = functional.interpolate(errors, size=size, mode="trilinear", align_corners=False)

@@ -1,0 +1,191 @@
+"""The model card: the one file of facts about packaged weights, read by training, inference, the SR writer and the web page alike."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from qcnode.errors import ConfigurationError
+from qcnode.tissues import Structure, Tissue
+
+CARD_NAME = "model_card.json"
+
+Vector = tuple[float, float, float]
+Triple = tuple[int, int, int]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SeriesRule(_Frozen):
+    """What a series must look like to serve as a contrast where config.yaml gives no rule; patterns are searched, case ignored."""
+
+    series_description: str
+    exclude: str | None = None
+    contrast_agent: bool | None = None
+
+    @field_validator("series_description", "exclude")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        re.compile(value or "")
+        return value
+
+
+class Contrast(_Frozen):
+    """One input volume. A task with one contrast needs no rule: it judges the series that the SEG was drawn on."""
+
+    name: str
+    series_rule: SeriesRule
+
+
+class StructureFacts(_Frozen):
+    """A kind of segment; see qcnode.tissues.Structure."""
+
+    name: str
+    codes: tuple[tuple[str, str], ...]
+    label_pattern: str
+
+
+class TissueFacts(_Frozen):
+    """A channel of the network; see qcnode.tissues.Tissue."""
+
+    name: str
+    structures: tuple[str, ...]
+    code: tuple[str, str, str]
+
+
+class Preprocessing(_Frozen):
+    """How volumes become the network's input; carried out by qcnode.imaging.preprocess.
+
+    directions: LPS vectors that the canonical axes z, y, x are turned nearest to.
+    box "square": the square around query and pseudo-reference with `margin` on each side, resized to size[1] x size[2]; at most size[0]
+    slices, which are not resized. box "canvas": `size` voxels as they are, around the foreground.
+    """
+
+    directions: tuple[Vector, Vector, Vector]
+    keep_stack: bool
+    percentiles: tuple[float, float]
+    box: Literal["square", "canvas"]
+    size: Triple
+    margin: float = 0.0
+    spacing: str = Field(description="in words: what the voxel size means to this network")
+
+
+class NetworkFacts(_Frozen):
+    """Parameters of qcnode.assess.networks.qcresunet.Design."""
+
+    contrasts: int
+    tissues: int
+    outputs: int
+    width: int
+    depth: Literal[18, 34]
+    strides: tuple[Triple, Triple, Triple, Triple]
+    dropout: float
+    stem_kernel: Triple = (7, 7, 7)
+    stem_stride: Triple = (1, 1, 1)
+    further_channels: int = 0
+    numbers: int = 0
+    flat_stages: int = 0
+    group_norm_last: bool = False
+    max_pooling: bool = False
+    coarse_decoder: bool = False
+
+
+class PseudoReferenceFacts(_Frozen):
+    """The two-dimensional networks whose mean draws the pseudo-reference; their weights are prefixed "0.", "1." ... in `file`."""
+
+    file: str
+    networks: int
+    side: int
+    slices: int
+    widths: tuple[int, ...]
+
+
+class QualityDefinition(_Frozen):
+    """What predicted_dsc and predicted_nsd estimate. tolerance_mm is exact where the training data's voxel size is; `text` says so."""
+
+    dsc: str
+    nsd: str
+    tolerance_mm: float = Field(gt=0)
+    tolerance_pixels: float = Field(gt=0, description="the tolerance in pixels of the training data")
+
+
+class TrainingFacts(_Frozen):
+    """What the weights were learned from, and under which terms they may be used."""
+
+    data: str
+    terms: str
+    recipe: str
+    limits: str
+
+
+class FileDigest(_Frozen):
+    """A file beside the card."""
+
+    name: str
+    sha256: str
+
+
+class ModelCard(_Frozen):
+    """Facts about one set of weights."""
+
+    name: str
+    version: str
+    task: str
+    modality: str
+    contrasts: tuple[Contrast, ...] = Field(min_length=1)
+    structures: tuple[StructureFacts, ...] = Field(min_length=1)
+    tissues: tuple[TissueFacts, ...] = Field(min_length=1)
+    preprocessing: Preprocessing
+    network: NetworkFacts
+    pseudo_reference: PseudoReferenceFacts | None
+    quality: QualityDefinition
+    training: TrainingFacts
+    results: dict[str, Any]
+    weights_file: str
+    files: tuple[FileDigest, ...]
+
+    def structure_list(self) -> tuple[Structure, ...]:
+        """The structures in the order in which labels are tried."""
+        return tuple(Structure(s.name, s.codes, s.label_pattern) for s in self.structures)
+
+    def tissue_list(self) -> tuple[Tissue, ...]:
+        """The tissues in the order of the network's channels."""
+        return tuple(Tissue(t.name, t.structures, t.code) for t in self.tissues)
+
+    def digest_of(self, name: str) -> str:
+        """SHA-256 of a file beside the card."""
+        for file in self.files:
+            if file.name == name:
+                return file.sha256
+        raise ConfigurationError(f"{CARD_NAME} of {self.name} has no digest for {name}: export the weights again.")
+
+
+def load_card(model_dir: Path) -> ModelCard:
+    """The card in `model_dir`, its files checked against their digests. ConfigurationError says what is wrong and what to do."""
+    path = model_dir / CARD_NAME
+    try:
+        card = ModelCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"No model card at {path}: name a folder that holds {CARD_NAME}, or install the weights again.") from error
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()[:5])
+        raise ConfigurationError(f"{path} is not a model card of this version ({lines}): install the weights again.") from error
+    for file in card.files:
+        found = model_dir / file.name
+        if not found.is_file():
+            raise ConfigurationError(f"{found} is missing: install the weights of {card.name} again.")
+        if sha256_of(found) != file.sha256:
+            raise ConfigurationError(f"{found} is not the file that {CARD_NAME} describes (SHA-256 differs): install the weights again.")
+    return card
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
