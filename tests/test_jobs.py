@@ -13,6 +13,7 @@ from qcnode.outcome import CaseResult
 from qcnode.store.audit import Audit
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import ClaimedCase, Jobs, LeaseLost
+from qcnode.store.leases import release_leases
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Worklist
 
@@ -281,3 +282,27 @@ def test_a_decision_outlives_a_later_result(jobs: Jobs, database: Database) -> N
     worklist.decide(item.item_id, "reader", "REJECT", "", at(2))  # type: ignore[arg-type]
     _judge(jobs, "b", 10)
     assert {item.case_id: item.state for item in worklist.list(None)} == {"a": "DECIDED", "b": "OPEN"}
+
+
+def test_the_cases_of_a_study(jobs: Jobs, database: Database) -> None:
+    _judge(jobs, "a", 0)
+    jobs.put_case(case("b"), at(10))
+    jobs.put_case(case("c"), at(20))  # supersedes b
+    jobs.put_case(case("elsewhere", query="2.25.60", study="2.25.2"), at(30))
+    assert [put.case_id for put in jobs.cases_of_study("2.25.1")] == ["a", "c"]
+
+
+def test_a_query_that_waited_again_returns_to_its_case(jobs: Jobs) -> None:
+    jobs.put_case(case("a"), at(0))
+    jobs.record_query("2.25.9", "2.25.1", "WAITING", MISSING, at(1))
+    assert not jobs.put_case(case("a"), at(2))
+    assert [(query.state, query.reason) for query in jobs.queries()] == [("MATCHED", None)]
+
+
+def test_a_restarted_node_goes_on_at_once(jobs: Jobs, database: Database) -> None:
+    jobs.put_case(case("a"), at(0))
+    died = _claim(jobs, 0)
+    release_leases(database)
+    assert _claim(jobs, 1).attempts == 2
+    with pytest.raises(LeaseLost):
+        jobs.settle(died, result(died.case), EVERYTHING, at(2))

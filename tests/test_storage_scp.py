@@ -28,7 +28,7 @@ from store_samples import at
 
 from qcnode.config import Caller, Listen
 from qcnode.errors import ConfigurationError
-from qcnode.ingest.storage_scp import StorageServer, start_storage_scp
+from qcnode.ingest.storage_scp import HeadError, StorageServer, read_head, start_storage_scp
 from qcnode.store import object_files
 from qcnode.store.database import Database, open_database
 from qcnode.store.inbox import Inbox
@@ -237,19 +237,30 @@ def test_another_instance_than_announced(start: Start, inbox: Inbox) -> None:
     assert inbox.unindexed(10) == []
 
 
+def _bad_uid(keyword: str, value: str | None) -> bytes:
+    dataset = _object()
+    del dataset[keyword]
+    if value is not None:
+        dataset.add_new(keyword, "UI", value)
+    return _encoded(dataset)
+
+
 @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
 @pytest.mark.parametrize("value", ["", None, "no/uid", "../../etc", "1" * 65])
-def test_bad_uids_are_refused(start: Start, inbox: Inbox, keyword: str, value: str | None) -> None:
-    dataset = _object()
-    if value is None:
-        del dataset[keyword]
-    else:
-        dataset[keyword] = dataset[keyword].__class__(dataset[keyword].tag, "LO", value)  # written without pydicom's check of UIDs
-        dataset[keyword].VR = "UI"
-    assert _send_raw(start(), _encoded(dataset)) == 0xC000
+@pytest.mark.filterwarnings("ignore:.*value")
+def test_bad_uids_are_refused(keyword: str, value: str | None) -> None:
+    with pytest.raises(HeadError) as refusal:
+        read_head(_bad_uid(keyword, value), uid.ExplicitVRLittleEndian)
+    assert refusal.value.status == 0xC000
+    assert value is None or len(value) < 3 or value not in str(refusal.value)
+
+
+def test_a_bad_uid_is_refused_by_its_status(start: Start, inbox: Inbox) -> None:
+    assert _send_raw(start(), _bad_uid("StudyInstanceUID", None)) == 0xC000
     assert inbox.unindexed(10) == []
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_a_uid_with_leading_zeros_is_taken(start: Start) -> None:
     """PS3.5 9.1 forbids it, archives hold it, and nothing is named after it."""
     assert _send(start(), _object(StudyInstanceUID="1.2.03.4")) == [0x0000]
@@ -405,3 +416,11 @@ def test_stop_ends_associations_and_frees_the_port(start: Start, inbox: Inbox) -
     again = start_storage_scp(Listen(port=server.port), inbox, now=lambda: at(0), on_stored=print)
     assert _send(again, _object()) == [0x0000]
     again.stop()
+
+
+def test_a_health_check_that_only_connects_is_no_error(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    server = start()
+    for _ in range(3):
+        socket.create_connection(("127.0.0.1", server.port)).close()
+    assert _send(server, _object()) == [0x0000]
+    assert [record for record in caplog.records if record.exc_info] == []

@@ -51,6 +51,12 @@ def _syntax(transfer_syntax: uid.UID) -> Callable[[Dataset], None]:
     return change
 
 
+def _big_endian_words(dataset: Dataset) -> None:
+    """As DCMTK writes a BINARY SEG: bits packed into swapped 16-bit words, which pydicom's decoder does not expect."""
+    _syntax(uid.ExplicitVRBigEndian)(dataset)
+    dataset["PixelData"].VR = "OW"
+
+
 def _private(dataset: Dataset) -> None:
     dataset.private_block(0x0029, "QCNODE TEST", create=True).add_new(0x01, "LO", "from the archive")
 
@@ -119,6 +125,7 @@ def test_signed_values_read_otherwise_are_a_conflict(tmp_path: Path) -> None:
     [
         pytest.param(_set(PatientID="2"), "routine", id="patient"),
         pytest.param(_syntax(uid.ImplicitVRLittleEndian), "routine", id="implicit"),
+        pytest.param(_big_endian_words, "routine", id="big-endian"),
         pytest.param(lambda dataset: setattr(dataset.SegmentSequence[0], "SegmentLabel", "other"), "conflict", id="label"),
         pytest.param(
             lambda dataset: _set(ImagePositionPatient=[0, 0, 9])(dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]),

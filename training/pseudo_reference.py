@@ -83,10 +83,10 @@ def draw_slices(
         near = neighbours(chosen.slices, k, settings.slices)
         planes.append(near[::-1].copy() if rng.random() < 0.5 else near)  # stacks run from the base or from the apex
         labels.append(chosen.labels[k].astype(np.float32)[None])
-        anywhere = rng.random() < 0.2
+        anywhere = rng.random() < 0.12
         spread = settings.side / 3 if anywhere else settings.crop / 5
         x, y = rng.uniform(-spread, spread, 2) + (np.zeros(2) if anywhere else np.asarray(chosen.centre))
-        warps.append(draw_warp(rng, (float(x), float(y)), any_turn=0.4, flip=0.3, scales=(0.65, 1.6)))
+        warps.append(draw_warp(rng, (float(x), float(y)), any_turn=0.25, flip=0.25, scales=(0.7, 1.45)))
         looks.append(draw_look(rng))
     values = warp_planes(torch.from_numpy(np.stack(planes)), warps, settings.crop, nearest=False)
     moved = warp_planes(torch.from_numpy(np.stack(labels)), warps, settings.crop, nearest=True)

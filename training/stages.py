@@ -61,8 +61,8 @@ def build_library(recipe: Recipe, data: Path, run: Path, progress: Progress, fol
         if not path.is_file():
             generated = generate(volume, volumes, recipe, run / "queries" / f"{volume.name}.npz", count=recipe.queries.generated)
             own = left_out[volume.patient]
-            # one half-trained network that has not seen the patient, whose errors resemble the pseudo-reference's, and one that has
-            snapshots = [half[own][i % len(early)], half[(own + 1) % count][(i + 1) % len(early)]] if early else []
+            # in turn one that has not seen the patient, whose errors resemble the pseudo-reference's, and one that has
+            snapshots = [half[(own + i) % count][i // count % len(early)]] if early else []
             save_entry(complete(volume, generated, final[own], snapshots, recipe), path)
         progress("library", i + 1, len(mine), {})
 

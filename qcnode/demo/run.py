@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -71,17 +73,29 @@ def run_demo(
         pacs.start()
         node = Node(_configuration(folder, pacs))
     try:
-        node.start()
-        code = _show_road(study, pacs, node, folder, console, time_limit_seconds)
-        if not exit_at_end:
-            _invite(pacs, node, console)
-            Event().wait()
+        with _ended_by_signals():
+            node.start()
+            code = _show_road(study, pacs, node, folder, console, time_limit_seconds)
+            if not exit_at_end:
+                _invite(pacs, node, console)
+                Event().wait()
     except KeyboardInterrupt:
         return 0
     finally:
         node.stop()
         pacs.stop()
     return code
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C, and both do so also in a shell's background, where SIGINT is ignored otherwise."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def _configuration(folder: Path, pacs: DemoPacs) -> Config:

@@ -13,6 +13,7 @@ from types import EllipsisType
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from qcnode.imaging.grid import Grid
 
@@ -183,14 +184,13 @@ def _along(array: FloatArray, axis: int, weights: FloatArray | None) -> FloatArr
     """`array` (..., z, y, x) with spatial `axis` multiplied by `weights` (new, old); None leaves it."""
     if weights is None:
         return array
+    where = array.ndim - 3 + axis
     used = np.flatnonzero(weights.any(0))  # the rest of the axis lies outside of the box
     first, last = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 1)
-    part = weights[:, first:last]
-    if axis == 2:
-        return np.asarray(np.ascontiguousarray(array[..., first:last]) @ np.ascontiguousarray(part.T), np.float32)
-    if axis == 1:
-        return np.asarray(part @ np.ascontiguousarray(array[..., first:last, :]), np.float32)
-    return np.asarray(np.moveaxis(np.tensordot(part, array[..., first:last, :, :], (1, array.ndim - 3)), 0, array.ndim - 3), np.float32)
+    part = np.moveaxis(array, where, 0)[first:last]
+    flat = np.ascontiguousarray(part).reshape(last - first, -1)
+    moved = np.asarray(csr_array(weights[:, first:last]) @ flat, np.float32)
+    return np.moveaxis(moved.reshape(len(weights), *part.shape[1:]), 0, where)
 
 
 def _linear_weights(start: float, stop: float, n: int, old: int) -> FloatArray | None:

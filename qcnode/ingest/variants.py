@@ -136,13 +136,20 @@ def _pixels_are_equal(one: Dataset, other: Dataset, decode_frame: DecodeFrame | 
         return False
     if not stored:
         return True
-    alike = _syntax(one) == _syntax(other) or {_syntax(one), _syntax(other)} <= _LITTLE_ENDIAN_NATIVE
-    if alike and _described_alike(one, other) and all(one[keyword].value == other[keyword].value for keyword in stored):
+    if _described_alike(one, other) and all(_pixel_bytes(one, keyword) == _pixel_bytes(other, keyword) for keyword in stored):
         return True
     monochrome = one.SamplesPerPixel == 1 and min(one.BitsAllocated, other.BitsAllocated) >= 8
     decode = decode_frame if decode_frame is not None and stored == ["PixelData"] and monochrome else _decode_with_pydicom
     frame_numbers = range(1, int(one.get("NumberOfFrames") or 1) + 1)
     return all(np.array_equal(decode(one, number), decode(other, number)) for number in frame_numbers)
+
+
+def _pixel_bytes(dataset: Dataset, keyword: str) -> tuple[uid.UID, bytes]:
+    """The bytes with the transfer syntax that they are encoded in; native words are brought into little endian order."""
+    syntax, value = _syntax(dataset), bytes(dataset[keyword].value)
+    if syntax == uid.ExplicitVRBigEndian and dataset[keyword].VR == "OW" and dataset.BitsAllocated <= 16 and len(value) % 2 == 0:
+        return uid.ExplicitVRLittleEndian, np.frombuffer(value, ">u2").astype("<u2").tobytes()
+    return uid.ExplicitVRLittleEndian if syntax in _LITTLE_ENDIAN_NATIVE else syntax, value
 
 
 def _described_alike(one: Dataset, other: Dataset) -> bool:

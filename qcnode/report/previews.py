@@ -71,10 +71,12 @@ class _Pen:
     def width(self, text: str, size: int) -> float:
         return float(self.draw.textlength(text, font=self.font(size)))
 
-    def paragraph(self, at: tuple[float, float], text: str, size: int, width: float, colour: colours.Rgb = _TEXT, most: int = 6) -> float:
-        """Write `text` over at most `most` lines; returns the y below it."""
+    def paragraph(self, at: tuple[float, float], text: str, size: int, floor: float, colour: colours.Rgb = _TEXT) -> float:
+        """Write `text` over as many lines of the text column as fit above `floor`; returns the y below it."""
         x, y = at
-        for line in _wrapped(self, text, size, width)[:most]:
+        for line in _wrapped(self, text, size, _COLUMN):
+            if y + size > floor:
+                break
             self.write((x, y), line, size, colour, "la")
             y += size * 1.35
         return y
@@ -113,19 +115,22 @@ def _draw_number(pen: _Pen, right: float, caption: str, number: str) -> None:
 
 
 def _draw_column(pen: _Pen, inputs: ReportInputs) -> None:
+    foot = _BOTTOM - 146.0
     y = _draw_tissues(pen, inputs, _TOP + 12.0)
     y = _title(pen, y + 18, "Why")
-    for reason in inputs.assessment.reasons[:5]:
-        y = pen.paragraph((_EDGE, y), f"{reason.text[:1].upper()}{reason.text[1:]}.", 24, _COLUMN, most=5) + 8
-    y = _title(pen, y + 18, "Thresholds")
-    y = pen.paragraph((_EDGE, y), inputs.judging.description, 20, _COLUMN, _QUIET)
-    y = _title(pen, y + 18, "Judged by")
+    size = 24 if len(inputs.assessment.reasons) < 3 else 20
+    for reason in inputs.assessment.reasons:
+        y = pen.paragraph((_EDGE, y), f"{reason.text[:1].upper()}{reason.text[1:]}.", size, foot, _TEXT) + 8
+    if y + 80 < foot:
+        y = _title(pen, y + 18, "Thresholds")
+        pen.paragraph((_EDGE, y), inputs.judging.description, 20, foot, _QUIET)
+    y = _title(pen, foot + 18, "Judged by")
     weights = inputs.assessment.weights
     lines = [f"{weights.name} {weights.version}, weights {weights.sha256[:12]}"] if weights else []
     lines.append(f"qcnode {inputs.version}, {inputs.created:%Y-%m-%d %H:%M}")
     lines.append(f"query SEG ...{inputs.case.query.sop_instance_uid[-20:]}")
     for line in lines:
-        y = pen.paragraph((_EDGE, y), line, 20, _COLUMN, _QUIET, most=2)
+        y = pen.paragraph((_EDGE, y), line, 20, HEIGHT, _QUIET)
 
 
 def _title(pen: _Pen, y: float, text: str) -> float:

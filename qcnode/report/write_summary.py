@@ -33,6 +33,7 @@ def write_summary(inputs: ReportInputs, page: npt.NDArray[np.uint8]) -> Dataset:
     summary.DeviceSerialNumber = facts["device_serial_number"]
     summary.ConversionType = "SYN"  # synthesised, not scanned or captured
     summary.ImageType = ["DERIVED", "SECONDARY"]
+    summary.Laterality = ""
     summary.PatientOrientation = ""  # several slices on one page: letters at their edges say it
     summary.BurnedInAnnotation = "NO"  # the page names no patient
     summary.ImageComments = "segmentation QC, not for diagnosis"

@@ -8,7 +8,7 @@ from loopback_node import SECONDARY_CAPTURE, SEG, SR, answers, node_config, runn
 
 from qcnode.case import Verdict
 from qcnode.demo.pacs import DemoPacs
-from qcnode.demo.phantom_dicom import PhantomStudy
+from qcnode.demo.phantom_dicom import PhantomStudy, seg_of
 from qcnode.store.database import open_database
 from qcnode.store.jobs import Jobs
 from qcnode.store.worklist import Worklist
@@ -72,14 +72,14 @@ def test_good_passes_bad_fails_and_own_results_are_not_judged(tmp_path: Path, pa
 
 def test_a_late_slice_supersedes_the_earlier_result(tmp_path: Path, pacs: DemoPacs, phantom: PhantomStudy) -> None:
     study = str(phantom.study.study_instance_uid)
-    query = phantom.queries[BAD].dataset
     slices = len(phantom.images) // 3
     phase = phantom.images[phantom.phase * slices : (phantom.phase + 1) * slices]
-    referenced = {r.ReferencedSOPInstanceUID for s in query.ReferencedSeriesSequence for r in s.ReferencedInstanceSequence}
-    late = next(d for d in (phase[0], phase[-1]) if d.SOPInstanceUID not in referenced)
+    drawn = phantom.queries[BAD].segmentation
+    query = seg_of(drawn, phantom.images, phantom.study, phase=phantom.phase, slices=range(slices - 1), series_number=150)
+    late = phase[-1]
     for dataset in (*phase, query):
         pacs.keep(dataset)
-    first = [str(d.SOPInstanceUID) for d in (*phase, query) if d is not late]
+    first = [str(d.SOPInstanceUID) for d in (*phase[:-1], query)]
     directory = tmp_path / "node"
     with running_node(node_config(directory, pacs)) as node:
         pacs.forward(study, "QCNODE", "127.0.0.1", node.port, order=first)

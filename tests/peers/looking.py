@@ -1,5 +1,6 @@
 """What a person sees of a study in the viewer: open a series, leaf through it, and take the colours that are drawn on it."""
 
+import contextlib
 import io
 import re
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, TimeoutError
 from scipy import ndimage
 
 OPENED_MS = 40_000
@@ -51,9 +52,12 @@ class Look:
 
     def open_segmentation(self, description: str) -> None:
         """Open a SEG and answer its question "Do you want to open this Segmentation?" with yes."""
-        self.open_series(description)
         yes = self.page.locator('[data-cy="yes-hydrate-btn"]')
-        yes.wait_for(timeout=OPENED_MS)
+        for _ in range(3):  # a double click on a page that is still busy may be lost
+            self.open_series(description)
+            with contextlib.suppress(TimeoutError):
+                yes.wait_for(timeout=OPENED_MS)
+                break
         self.page.wait_for_timeout(DRAWN_MS)
         yes.click()
         yes.wait_for(state="hidden", timeout=OPENED_MS)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
-from waiting import free_port, wait_for
+from waiting import free_port, is_open, wait_for
 
 from qcnode.outcome import Outcome, read_outcome
 from qcnode.store.database import open_database
@@ -100,6 +100,8 @@ class ServedNode:
     def _echoes(self) -> bool:
         if self._process.poll() is not None:
             raise AssertionError(f"qcnode serve ended with {self._process.returncode}\n{self.log_tail()}")
+        if not is_open(self.port):
+            return False
         entity = AE("PEER")
         entity.add_requested_context(Verification)
         association = entity.associate("127.0.0.1", self.port, ae_title=AE_TITLE)

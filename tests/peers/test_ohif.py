@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hearts import Heart
 from looking import Look, agreement, coloured, on_screen
+from playwright.sync_api import BrowserContext, sync_playwright
 from pydicom import dcmread
 from road import Road, voxels
 from viewer import CHROMIUM_FLAGS, Viewer
@@ -21,20 +22,34 @@ SCREENSHOTS = Path(__file__).parents[2] / "var/screenshots"
 Planes = np.ndarray
 
 
-@contextmanager
-def looking_at(road: Road, pages: Path) -> Iterator[Look]:
-    """The road's study, opened in the viewer."""
-    from playwright.sync_api import sync_playwright
+@pytest.fixture(scope="module")
+def browser(viewer_pages: Path) -> Iterator[BrowserContext]:
+    """One Chromium for all tests: what it compiled of the viewer, it keeps."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM_FLAGS))
+        yield chromium.new_context(viewport={"width": 1280, "height": 800})
+        chromium.close()
 
-    with Viewer(pages, road.archive.dicomweb_url) as viewer, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM_FLAGS))
-        try:
-            look = Look(browser.new_page(viewport={"width": 1280, "height": 800}), SCREENSHOTS)
-            look.open_study(viewer.url(road.study_instance_uid))
-            yield look
-            assert look.page_errors == []
-        finally:
-            browser.close()
+
+@pytest.fixture(scope="module")
+def phantom_viewer(phantom_road: Road, viewer_pages: Path) -> Iterator[Viewer]:
+    with Viewer(viewer_pages, phantom_road.archive.dicomweb_url) as viewer:
+        yield viewer
+
+
+@contextmanager
+def looking_at(road: Road, viewer: Viewer, browser: BrowserContext) -> Iterator[Look]:
+    """The road's study, opened in the viewer. A failure leaves a screenshot."""
+    look = Look(browser.new_page(), SCREENSHOTS)
+    try:
+        look.open_study(viewer.url(road.study_instance_uid))
+        yield look
+        assert look.page_errors == []
+    except BaseException:
+        look.keep("failed")
+        raise
+    finally:
+        look.page.close()
 
 
 def description(road: Road, query: str, kind: str) -> str:
@@ -65,45 +80,59 @@ def check_page(look: Look, page: Planes) -> None:
     assert np.corrcoef(on_screen(page.mean(axis=2), viewport).ravel(), viewport.mean(axis=2).ravel())[0, 1] > 0.6
 
 
-def test_the_query_draws_on_its_slices(phantom_road: Road, phantom: PhantomStudy, viewer_pages: Path) -> None:
+def test_the_query_draws_on_its_slices(
+    phantom_road: Road, phantom: PhantomStudy, phantom_viewer: Viewer, browser: BrowserContext
+) -> None:
     query = phantom.queries[1]
-    with looking_at(phantom_road, viewer_pages) as look:
+    with looking_at(phantom_road, phantom_viewer, browser) as look:
         look.open_segmentation(str(query.dataset.SeriesDescription))
         look.keep("phantom-query")
         check_slices(look, query.segmentation.any(0), least=4)
 
 
-def test_the_error_map_draws_on_its_slices(phantom_road: Road, phantom: PhantomStudy, viewer_pages: Path) -> None:
+def test_the_error_map_draws_on_its_slices(
+    phantom_road: Road, phantom: PhantomStudy, phantom_viewer: Viewer, browser: BrowserContext
+) -> None:
     error_map = np.any(list(voxels(phantom_road.answer("bad", "error_map"), phantom.images).values()), axis=0)
-    with looking_at(phantom_road, viewer_pages) as look:
+    with looking_at(phantom_road, phantom_viewer, browser) as look:
         look.open_segmentation(description(phantom_road, "bad", "error_map"))
         look.keep("phantom-error-map")
         check_slices(look, error_map, least=3)
 
 
-def test_the_summary_page_shows(phantom_road: Road, viewer_pages: Path) -> None:
-    page = dcmread(phantom_road.node.results_of(phantom_road.outcome("bad")) / "summary.dcm").pixel_array
-    with looking_at(phantom_road, viewer_pages) as look:
+def test_the_summary_page_shows(phantom_road: Road, phantom_viewer: Viewer, browser: BrowserContext) -> None:
+    with looking_at(phantom_road, phantom_viewer, browser) as look:
         look.open_picture(description(phantom_road, "bad", "summary"))
         look.keep("phantom-summary")
-        check_page(look, page)
+        check_page(look, summary_page(phantom_road, "bad"))
 
 
 @pytest.mark.realdata
-def test_a_real_cine_series_with_query_error_map_and_summary(heart_road: Road, heart: Heart, viewer_pages: Path) -> None:
+def test_a_real_cine_series_with_query_error_map_and_summary(
+    heart_road: Road, heart: Heart, viewer_pages: Path, browser: BrowserContext
+) -> None:
     """With several phases the viewer numbers slices in its own way: what is drawn must lie on the slice whose picture is shown."""
-    drawn = {"heart-query": heart.bad, "heart-error-map": heart_road.answer("bad", "error_map")}
-    for name, segmentation in drawn.items():
-        by_label = voxels(segmentation, heart.judged_images)
-        with looking_at(heart_road, viewer_pages) as look:
-            look.open_segmentation(str(segmentation.SeriesDescription))
-            look.keep(name)
-            viewport = look.viewport()
-            pictures = [on_screen(image.pixel_array, viewport) for image in heart.judged_images]
-            shown = int(np.argmax([np.corrcoef(p.ravel(), viewport.mean(axis=2).ravel())[0, 1] for p in pictures]))
-            expected = on_screen(np.any(list(by_label.values()), axis=0)[shown], viewport) >= 0.5
-            assert agreement(coloured(viewport), expected) > 0.7
-    with looking_at(heart_road, viewer_pages) as look:
-        look.open_picture(description(heart_road, "bad", "summary"))
-        look.keep("heart-summary")
-        check_page(look, dcmread(heart_road.node.results_of(heart_road.outcome("bad")) / "summary.dcm").pixel_array)
+    with Viewer(viewer_pages, heart_road.archive.dicomweb_url) as viewer:
+        for name, segmentation in (("heart-query", heart.bad), ("heart-error-map", heart_road.answer("bad", "error_map"))):
+            planes = np.any(list(voxels(segmentation, heart.judged_images).values()), axis=0)
+            with looking_at(heart_road, viewer, browser) as look:
+                look.open_segmentation(str(segmentation.SeriesDescription))
+                look.keep(name)
+                viewport = look.viewport()
+                expected = on_screen(planes[slice_shown(viewport, heart)], viewport) >= 0.5
+                assert agreement(coloured(viewport), expected) > 0.7
+        with looking_at(heart_road, viewer, browser) as look:
+            look.open_picture(description(heart_road, "bad", "summary"))
+            look.keep("heart-summary")
+            check_page(look, summary_page(heart_road, "bad"))
+
+
+def summary_page(road: Road, query: str) -> Planes:
+    """Pixels (y, x, rgb) of a query's Secondary Capture, as the node wrote them."""
+    return dcmread(road.node.results_of(road.outcome(query)) / "summary.dcm").pixel_array
+
+
+def slice_shown(viewport: Planes, heart: Heart) -> int:
+    """The slice whose picture the viewport shows."""
+    grey = viewport.mean(axis=2).ravel()
+    return int(np.argmax([np.corrcoef(on_screen(image.pixel_array, viewport).ravel(), grey)[0, 1] for image in heart.judged_images]))

@@ -114,6 +114,7 @@ class _Pages(SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.send_header("Cache-Control", "no-store" if self.path.startswith(_WEB) else "max-age=600")
         super().end_headers()
 
     def do_GET(self) -> None:

@@ -15,6 +15,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_open(port: int) -> bool:
+    """Whether somebody listens on a port of the loopback interface."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_for(ask: Callable[[], T], seconds: float, what: str, explain: Callable[[], str] = str) -> T:
     """Ask until the answer is true and return it; fail with what was waited for, and `explain()`, after so many seconds."""
     until = time.monotonic() + seconds

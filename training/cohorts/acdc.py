@@ -6,6 +6,7 @@ size and carry a nominal one; the spacing that is returned is the file's. Direct
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,11 @@ def _array(path: Path) -> tuple[npt.NDArray[np.float32], tuple[float, float, flo
     """Values (z, y, x) and spacing (z, y, x) in mm of a NIfTI file."""
     import nibabel  # an optional dependency: only training reads NIfTI
 
-    stored = nibabel.load(path)
-    values = np.asarray(stored.dataobj, np.float32)
+    try:
+        stored = nibabel.load(path)
+        values = np.asarray(stored.dataobj, np.float32)
+    except (nibabel.filebasedimages.ImageFileError, zlib.error) as error:
+        raise ValueError(str(error)) from error
     if values.ndim != 3:
         raise ValueError(f"{values.ndim} dimensions instead of 3")
     x, y, z = (float(v) for v in stored.header.get_zooms()[:3])

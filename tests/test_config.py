@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from qcnode.config import Config, StowDestination, load_config
+from qcnode.errors import ConfigurationError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_is_the_defaults_with_an_absolute_storage(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, ""))
+    assert config.storage.directory == tmp_path / "var/qcnode"
+    assert config.listen == Config().listen
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listen: {port: 99999}", "listen.port"),
+        ("listen: {ae_title: 'SEVENTEEN-LETTERS'}", "listen.ae_title"),
+        ("surprise: 1", "surprise"),
+        ("destinations: [{name: a, kind: carrier-pigeon}]", "carrier-pigeon"),
+        ("matching: {archive: pacs}", "no destination is named 'pacs'"),
+        ("tasks: {heart: {}}", "tasks.heart.weights"),
+        ("listen: [", "not valid YAML"),
+    ],
+)
+def test_a_wrong_key_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said.replace(".", r"\.")):
+        load_config(write(tmp_path, text))
+
+
+def test_all_wrong_keys_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        load_config(write(tmp_path, "listen: {port: x}\nretry: {first_seconds: 0}\n"))
+    assert "2 wrong key(s)" in str(error.value)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--config"):
+        load_config(tmp_path / "nothing.yaml")
+
+
+def test_names_of_destinations_differ(tmp_path: Path) -> None:
+    one = "{name: a, kind: c-store, ae_title: A, host: h, port: 1}"
+    with pytest.raises(ConfigurationError, match="names must differ"):
+        load_config(write(tmp_path, f"destinations: [{one}, {one}]"))
+
+
+def test_passwords_come_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("one\n")
+    text = "destinations: [{name: a, kind: stow-rs, url: 'http://127.0.0.1', password_file: secret}]"
+    destination = load_config(write(tmp_path, text)).destinations[0]
+    assert isinstance(destination, StowDestination)
+    assert destination.password() == "one"
+    by_environment = StowDestination(name="a", kind="stow-rs", url="u", password_env="QCNODE_TEST_SECRET")
+    with pytest.raises(ConfigurationError, match="QCNODE_TEST_SECRET is not set"):
+        by_environment.password()
+    monkeypatch.setenv("QCNODE_TEST_SECRET", "two")
+    assert by_environment.password() == "two"

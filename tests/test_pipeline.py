@@ -1,0 +1,157 @@
+"""One case from files to files, with a predictor that says what the test wants."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from qcnode.assess.model_card import load_card
+from qcnode.assess.verdict import Limit, Limits
+from qcnode.case import Case, FrameRef, Prediction, QueryRef, Reason, ReasonCode, Stack, Verdict, Weights
+from qcnode.demo.phantom_dicom import PhantomStudy, phantom_study, seg_of
+from qcnode.errors import Rejected
+from qcnode.outcome import read_outcome
+from qcnode.pipeline import Judge, assess_case, settled_result
+from qcnode.tasks import weights_directory
+
+CREATED = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+class SaidPredictor:
+    """Predicts what it was told, and remembers what it was shown."""
+
+    weights = Weights("cardiac-sax", "test", "0" * 64)
+
+    def __init__(self, said: Prediction | Rejected) -> None:
+        self.card = load_card(weights_directory("cardiac-sax"))
+        self.said = said
+        self.shown: list[np.ndarray] = []
+
+    def predict(self, contrasts, query) -> Prediction:
+        self.shown.append(query)
+        if isinstance(self.said, Rejected):
+            raise self.said
+        return replace(self.said, error_map=np.zeros_like(query) | _one_voxel(query.shape))
+
+
+def _one_voxel(shape) -> np.ndarray:
+    wrong = np.zeros(shape, bool)
+    wrong[0, 2, 10, 10] = True
+    return wrong
+
+
+def prediction(dsc: float) -> Prediction:
+    tissues = ("right ventricle", "myocardium", "left ventricle")
+    return Prediction(dsc, 0.8, 2.0, dict.fromkeys(tissues, dsc), np.zeros((3, 1, 1, 1), bool), tissues, "CPU")
+
+
+def judge_that_says(said: Prediction | Rejected) -> Judge:
+    return Judge(SaidPredictor(said), Limits(Limit(0.75, 0.05)))
+
+
+@pytest.fixture(scope="module")
+def study() -> PhantomStudy:
+    return phantom_study(3, phases=1, phase=0)
+
+
+@pytest.fixture
+def case(study: PhantomStudy, tmp_path: Path) -> Case:
+    frames = []
+    for i, dataset in enumerate(study.images):
+        path = tmp_path / f"{i}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        frames.append(FrameRef(path, str(dataset.SOPInstanceUID)))
+    return _case(study, study.queries[0].dataset, frames, tmp_path)
+
+
+def _case(study: PhantomStudy, query: pydicom.Dataset, frames: list[FrameRef], folder: Path) -> Case:
+    path = folder / "query.dcm"
+    query.save_as(path, enforce_file_format=True)
+    return Case(
+        case_id="c" * 64,
+        study_instance_uid=str(query.StudyInstanceUID),
+        query=QueryRef(path, str(query.SeriesInstanceUID), str(query.SOPInstanceUID)),
+        task="cardiac-sax",
+        contrasts={"cine": Stack(str(study.images[0].SeriesInstanceUID), tuple(frames))},
+        reference_contrast="cine",
+        completeness_evidence="directory",
+    )
+
+
+def assess(case: Case, judge: Judge, out: Path):
+    return assess_case(case, judge, out, created=CREATED, version="9.9.9")
+
+
+def test_a_judged_case_has_all_its_files(case: Case, study: PhantomStudy, tmp_path: Path) -> None:
+    judge = judge_that_says(prediction(0.9))
+    outcome = assess(case, judge, tmp_path / "out")
+    assert outcome.verdict is Verdict.PASS
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"verdict.json", "preview.png", "report.dcm", "error_map.dcm", "summary.dcm"}
+    assert read_outcome(tmp_path / "out") == outcome
+    assert outcome.predicted is not None
+    assert outcome.predicted.per_tissue["right ventricle"].error_voxels == 1
+    assert set(outcome.timings_ms) >= {"read_images", "read_segmentation", "predict", "report"}
+    # the phantom is drawn from base to apex; volumes are read along the slice normal, which points the other way here
+    np.testing.assert_array_equal(judge.predictor.shown[0], study.queries[0].segmentation[:, ::-1])
+
+
+def test_a_settled_directory_is_the_answer_and_is_not_made_again(case: Case, tmp_path: Path) -> None:
+    first = assess(case, judge_that_says(prediction(0.9)), tmp_path / "out")
+    again = judge_that_says(prediction(0.1))
+    assert assess(case, again, tmp_path / "out") == first
+    assert not again.predictor.shown
+
+
+def test_what_a_crash_left_half_done_is_done_again(case: Case, tmp_path: Path) -> None:
+    unfinished = tmp_path / "out.unfinished"
+    unfinished.mkdir()
+    (unfinished / "error_map.dcm").write_bytes(b"half")
+    assess(case, judge_that_says(prediction(0.9)), tmp_path / "out")
+    assert pydicom.dcmread(tmp_path / "out" / "error_map.dcm").Modality == "SEG"
+    assert not unfinished.exists()
+
+
+def test_an_empty_segmentation_is_unassessable(study: PhantomStudy, case: Case, tmp_path: Path) -> None:
+    nothing = seg_of(study.queries[0].segmentation, study.images, study.study)
+    nothing.PixelData = bytes(len(nothing.PixelData))
+    judge = judge_that_says(prediction(0.9))
+    outcome = assess(_case(study, nothing, list(case.contrasts["cine"].frames), tmp_path), judge, tmp_path / "out")
+    assert (outcome.verdict, outcome.predicted) == (Verdict.UNASSESSABLE, None)
+    assert [r.code for r in outcome.reasons] == [ReasonCode.EMPTY_SEGMENTATION]
+    assert not judge.predictor.shown
+    assert (tmp_path / "out" / "report.dcm").exists()
+    assert not (tmp_path / "out" / "error_map.dcm").exists()
+
+
+def test_what_the_network_refuses_is_unassessable_with_its_reason(case: Case, tmp_path: Path) -> None:
+    refusal = Rejected(ReasonCode.CONTRAST_MISSING, "the network needs a T1")
+    outcome = assess(case, judge_that_says(refusal), tmp_path / "out")
+    assert (outcome.verdict, outcome.reasons) == (Verdict.UNASSESSABLE, (refusal.reason,))
+
+
+def test_an_unreadable_image_is_unassessable(case: Case, tmp_path: Path) -> None:
+    victim = case.contrasts["cine"].frames[3].path
+    victim.write_bytes(victim.read_bytes()[:-5000])
+    outcome = assess(case, judge_that_says(prediction(0.9)), tmp_path / "out")
+    assert outcome.verdict is Verdict.UNASSESSABLE
+    assert outcome.reasons[0].code is ReasonCode.SERIES_UNREADABLE
+    assert (tmp_path / "out" / "report.dcm").exists()
+
+
+@pytest.mark.parametrize("with_images", [True, False])
+def test_a_problem_found_by_matching_is_the_reason(case: Case, tmp_path: Path, with_images: bool) -> None:
+    problem = Reason(ReasonCode.IMAGES_MISSING, "3 referenced images are not here")
+    troubled = replace(case, problem=problem) if with_images else replace(case, problem=problem, contrasts={}, reference_contrast="")
+    outcome = assess(troubled, judge_that_says(prediction(0.9)), tmp_path / "out")
+    assert (outcome.verdict, outcome.reasons) == (Verdict.UNASSESSABLE, (problem,))
+    assert {o.kind for o in outcome.objects} == {"report", "summary"}
+
+
+def test_the_worklist_gets_the_patient_from_the_query(case: Case, tmp_path: Path) -> None:
+    outcome = assess(case, judge_that_says(prediction(0.2)), tmp_path / "out")
+    result = settled_result(case, outcome, tmp_path / "out")
+    assert result.patient_name == "PHANTOM^QCNODE"
+    assert all(o.path.exists() for o in result.objects)
