@@ -14,6 +14,7 @@ from pathlib import Path
 from qcnode.case import Reason, StoredHeader, Verdict
 from qcnode.errors import Rejected
 from qcnode.headers import read_header
+from qcnode.imaging.pixels import decode_frame
 from qcnode.ingest.matching import Matched, NotApplicable, match_study
 from qcnode.ingest.variants import compare
 from qcnode.outcome import Outcome, Query, read_outcome, write_outcome
@@ -49,7 +50,7 @@ def find_headers(directory: Path) -> Found:
         known = first.get(header.sop_instance_uid)
         if known is None:
             first[header.sop_instance_uid] = StoredHeader(header, path, sha256(path.read_bytes()).hexdigest())
-        elif compare(known.path, path) == "conflict":
+        elif compare(known.path, path, decode_frame=decode_frame) == "conflict":
             first[header.sop_instance_uid] = replace(known, conflicting=True)
     return Found(tuple(first.values()), unreadable)
 

@@ -21,6 +21,7 @@ from qcnode.deliver.destination import DeliveryRefused, Destination
 from qcnode.deliver.refresh import refreshed
 from qcnode.errors import QCNodeError, Rejected, Retryable
 from qcnode.headers import read_header
+from qcnode.imaging.pixels import decode_frame
 from qcnode.ingest.matching import (
     EarlierCase,
     LabelMap,
@@ -118,7 +119,7 @@ class MatchStep:
     def _compare_variants(self) -> bool:
         variants = self.inbox.variants_to_compare(BATCH)
         for variant in variants:
-            difference = compare(variant.first, variant.second)
+            difference = compare(variant.first, variant.second, decode_frame=decode_frame)
             if difference == "conflict":
                 log.warning("object %s came again with other pixels or geometry", variant.sop_instance_uid)
             self.inbox.settle_variant(variant.object_id, "conflict" if difference == "conflict" else "routine")

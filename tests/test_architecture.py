@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
 BOTTOM = {"case", "errors", "tissues", "headers", "outcome"}
-ROAD = BOTTOM | {"config", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "report.inputs"}
+ROAD = BOTTOM | {"config", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
 ALLOWED = {
     "": set(),
     "case": set(),

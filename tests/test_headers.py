@@ -71,7 +71,7 @@ def test_segmentation() -> None:
     source = item(ReferencedSOPClassUID=MR_IMAGE, ReferencedSOPInstanceUID="2.25.11", ReferencedFrameNumber=[3, 4])
     plain = item(ReferencedSOPClassUID=MR_IMAGE, ReferencedSOPInstanceUID="2.25.12")
     dataset.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence = [item(SourceImageSequence=[source, plain])]
-    named = item(ReferencedSOPInstanceUID="2.25.13")
+    named = item(ReferencedSOPClassUID=MR_IMAGE, ReferencedSOPInstanceUID="2.25.13")
     dataset.ReferencedSeriesSequence = [item(SeriesInstanceUID="2.25.10", ReferencedInstanceSequence=[named])]
     header = header_of(dataset)
     assert (header.kind, header.segmentation_type) == ("seg", "BINARY")
@@ -80,6 +80,7 @@ def test_segmentation() -> None:
     assert header.frames[1].source_instances == ()
     assert header.referenced_series == ("2.25.10",)
     assert header.referenced_instances == ("2.25.13", "2.25.11", "2.25.12")
+    assert header.referenced_sop_classes == (MR_IMAGE,)
     segment = header.segments[0]
     assert segment.property_type == ("87878005", "SCT", "Left ventricle")
     assert (segment.tracking_uid, segment.property_modifiers) == ("2.25.9", (("7771000", "SCT", "Left"),))

@@ -7,49 +7,15 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from said_predictor import judge_that_says, prediction
 
-from qcnode.assess.model_card import load_card
-from qcnode.assess.verdict import Limit, Limits
-from qcnode.case import Case, FrameRef, Prediction, QueryRef, Reason, ReasonCode, Stack, Verdict, Weights
+from qcnode.case import Case, FrameRef, QueryRef, Reason, ReasonCode, Stack, Verdict
 from qcnode.demo.phantom_dicom import PhantomStudy, phantom_study, seg_of
 from qcnode.errors import Rejected
 from qcnode.outcome import read_outcome
 from qcnode.pipeline import Judge, assess_case, settled_result
-from qcnode.tasks import weights_directory
 
 CREATED = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-
-
-class SaidPredictor:
-    """Predicts what it was told, and remembers what it was shown."""
-
-    weights = Weights("cardiac-sax", "test", "0" * 64)
-
-    def __init__(self, said: Prediction | Rejected) -> None:
-        self.card = load_card(weights_directory("cardiac-sax"))
-        self.said = said
-        self.shown: list[np.ndarray] = []
-
-    def predict(self, contrasts, query) -> Prediction:
-        self.shown.append(query)
-        if isinstance(self.said, Rejected):
-            raise self.said
-        return replace(self.said, error_map=np.zeros_like(query) | _one_voxel(query.shape))
-
-
-def _one_voxel(shape) -> np.ndarray:
-    wrong = np.zeros(shape, bool)
-    wrong[0, 2, 10, 10] = True
-    return wrong
-
-
-def prediction(dsc: float) -> Prediction:
-    tissues = ("right ventricle", "myocardium", "left ventricle")
-    return Prediction(dsc, 0.8, 2.0, dict.fromkeys(tissues, dsc), np.zeros((3, 1, 1, 1), bool), tissues, "CPU")
-
-
-def judge_that_says(said: Prediction | Rejected) -> Judge:
-    return Judge(SaidPredictor(said), Limits(Limit(0.75, 0.05)))
 
 
 @pytest.fixture(scope="module")

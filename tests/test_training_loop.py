@@ -122,8 +122,8 @@ def test_all_stages_on_phantoms(tiny, tmp_path, monkeypatch):
     entry = load_entry(tmp_path / "library" / "phantom1101.npz")
     assert entry.targets.shape == (6, 5)
     assert entry.kinds[-1] == "snapshot"
-    batch = QualityDataset([], [entry], tiny.model_copy(update={"phantoms": tiny.phantoms.model_copy(update={"share": 0.99})}))
-    assert batch.draw(np.random.default_rng(0)).query.shape[1:3] == (3, entry.size[0])
+    dataset = QualityDataset([], [entry], tiny)
+    assert dataset.draw(np.random.default_rng(0)).query.shape[1:3] == (3, entry.size[0])
     stages.fit_quality(tiny, tmp_path, lambda *a: seen.append(a))
     card = stages.export_run(tiny, tmp_path, tmp_path / "model")
     assert card.network.width == 8

@@ -138,9 +138,8 @@ def test_images_are_not_rated():
 def test_what_could_not_be_computed_is_no_number(name):
     report = written(VARIANTS[name]())
     assert not [i for i in items(report) if i.ValueType == "NUM" and i.ConceptNameCodeSequence[0].CodingSchemeDesignator == "99QCNODE"]
-    pooled = groups(report)[0]
     for value in ("predicted-dsc", "predicted-nsd"):
-        (failed,) = items(pooled, value)
+        failed = next(items(report, value))
         assert failed.ConceptCodeSequence[0].CodeValue == "114006"
 
 
@@ -192,7 +191,9 @@ def test_the_source_series_is_the_image_series_or_what_the_query_says():
     moved = build()
     moved = replace(moved, case=replace(moved.case, contrasts={"cine": Stack("1.2.3.9", ())}))
     assert {i.UID for i in items(written(moved), "121232")} == {"1.2.3.9"}
-    assert not list(items(written(VARIANTS["nothing readable"]()), "121232"))
+    unknown = written(VARIANTS["nothing readable"]())
+    assert groups(unknown) == []  # better no group than a series that is made up
+    assert not list(items(unknown, "121232"))
 
 
 def test_images_without_frame_of_reference_cost_the_error_map_only():
@@ -252,6 +253,7 @@ def test_dciodvfy_and_dsrdump_find_nothing(tmp_path, require_peers):
 
 
 @pytest.mark.peers
+@pytest.mark.timeout(600)
 def test_all_validators_find_nothing_in_what_differs_in_structure(tmp_path, require_peers):
     require_peers(*PROGRAMS)
     alike = {"fail", "no geometry", "no weights"}  # as "predecessor", "unassessable", "no images"
@@ -262,9 +264,9 @@ def test_all_validators_find_nothing_in_what_differs_in_structure(tmp_path, requ
 def test_validators_find_something(tmp_path, require_peers):
     require_peers(*PROGRAMS)
     report = write_report(build(), None)
-    del report.ContentSequence[-2]  # the measurements
+    groups(report)[0].ContentSequence = [i for i in groups(report)[0].ContentSequence if i.ConceptNameCodeSequence[0].CodeValue != "121232"]
     del report.CompletionFlag
     report.save_as(tmp_path / "report.dcm", enforce_file_format=True)
     found = "\n".join(problems(tmp_path / "report.dcm"))
     assert "CompletionFlag" in found
-    assert "Template 1500" in found
+    assert "Template 1411" in found

@@ -48,7 +48,8 @@ class QualityDataset:
         """One batch."""
         chosen: list[Entry] = []
         for _ in range(self.recipe.network.schedule.batch):
-            pool = self.pools[1] if self.pools[1] and rng.random() < self.recipe.phantoms.share else self.pools[0]
+            real, phantoms = self.pools
+            pool = phantoms if phantoms and (not real or rng.random() < self.recipe.phantoms.share) else real
             if chosen:
                 pool = [e for e in pool if abs(e.size[0] - chosen[0].size[0]) <= 1] or [chosen[0]]
             chosen.append(pool[int(rng.integers(len(pool)))])

@@ -77,7 +77,7 @@ def draw_slices(
     """A batch of augmented crops (batch, slice, crop, crop) and their labels (batch, crop, crop)."""
     planes, labels, warps, looks = [], [], [], []
     for _ in range(settings.schedule.batch):
-        pool = phantoms if phantoms and rng.random() < share else real
+        pool = phantoms if phantoms and (not real or rng.random() < share) else real
         chosen = pool[int(rng.integers(len(pool)))]
         k = int(rng.integers(len(chosen.slices)))
         near = neighbours(chosen.slices, k, settings.slices)

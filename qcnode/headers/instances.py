@@ -5,7 +5,7 @@ Nothing here judges whether planes fit together, and nothing here raises on a ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pydicom
@@ -57,6 +57,7 @@ def header_of(dataset: Dataset) -> InstanceHeader:
     segments = _segments(dataset)
     kind = _kind(dataset, uids["SOPClassUID"], segments)
     frames = read_frames(dataset)
+    references = _references(dataset) if segments else []
     return InstanceHeader(
         sop_class_uid=uids["SOPClassUID"],
         sop_instance_uid=uids["SOPInstanceUID"],
@@ -76,7 +77,8 @@ def header_of(dataset: Dataset) -> InstanceHeader:
         segments=segments,
         segmentation_type=text(dataset, "SegmentationType"),
         referenced_series=_unique(text(item, "SeriesInstanceUID") for item in items(dataset, "ReferencedSeriesSequence")),
-        referenced_instances=_referenced_instances(dataset, frames) if segments else (),
+        referenced_instances=_referenced_instances(references, frames),
+        referenced_sop_classes=_unique(text(reference, "ReferencedSOPClassUID") for reference in references),
         manufacturer=text(dataset, "Manufacturer"),
         device_model=text(dataset, "ManufacturerModelName"),
         software_versions="\\".join(texts(dataset, "SoftwareVersions")),
@@ -144,12 +146,17 @@ def _segments(dataset: Dataset) -> tuple[SegmentHeader, ...]:
     return tuple(found)
 
 
-def _referenced_instances(dataset: Dataset, frames: tuple[FrameHeader, ...]) -> tuple[str, ...]:
+def _references(dataset: Dataset) -> list[Dataset]:
+    """What a SEG names outside of its frames."""
     holders = items(dataset, "ReferencedSeriesSequence")
     for study in items(dataset, "StudiesContainingOtherReferencedInstancesSequence"):
         holders += items(study, "ReferencedSeriesSequence")
     references = [reference for series in holders for reference in items(series, "ReferencedInstanceSequence")]
     references += items(dataset, "SourceImageSequence") + items(dataset, "ReferencedImageSequence")
+    return references
+
+
+def _referenced_instances(references: Sequence[Dataset], frames: tuple[FrameHeader, ...]) -> tuple[str, ...]:
     named = [text(reference, "ReferencedSOPInstanceUID") for reference in references]
     return _unique(named + [uid for frame in frames for uid, _ in frame.source_instances])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from datetime import UTC, datetime
 
 from qcnode.config import Logging
@@ -34,3 +35,4 @@ def set_up_logging(settings: Logging) -> None:
     # pynetdicom and pydicom write identifiers of peers and element values: their errors are reported by qcnode itself
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="pydicom")

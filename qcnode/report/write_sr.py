@@ -56,6 +56,8 @@ def write_report(inputs: ReportInputs, error_map: Dataset | None) -> Dataset:
         title=codes.IMAGING_MEASUREMENT_REPORT,
         referenced_images=_library(inputs, attributes),
     )
+    if source_series_uid(inputs) is None:
+        del content[0].ContentSequence[-1]  # no group without it (TID 1411); without images there is no number to lose
     content[0].ContentSequence.append(_evaluations(inputs, error_map))
     report: Dataset = sr.Comprehensive3DSR(
         evidence=_evidence(inputs, attributes, error_map),
@@ -141,25 +143,17 @@ def _group(inputs: ReportInputs, segment: QuerySegment, values: _Values) -> sr.V
             segment.tracking_uid or uid_for(inputs, "report", f"tracking {segment.tracking_id} {segment.segment_numbers}"),
             segment.tracking_id,
         ),
-        referenced_segment=_referenced(inputs, segment),
+        referenced_segment=sr.ReferencedSegment(
+            sop_class_uid=query_class(inputs),
+            sop_instance_uid=inputs.case.query.sop_instance_uid,
+            segment_number=list(segment.segment_numbers),
+            source_series=sr.SourceSeriesForSegmentation(source_series_uid(inputs) or inputs.case.query.series_instance_uid),
+        ),
         finding_type=segment.finding,
         algorithm_id=algorithm_of_measurement(inputs),
         measurements=measurements,
         qualitative_evaluations=failures,
     )
-
-
-def _referenced(inputs: ReportInputs, segment: QuerySegment) -> sr.ReferencedSegment:
-    series_instance_uid = source_series_uid(inputs)
-    referenced = sr.ReferencedSegment(
-        sop_class_uid=query_class(inputs),
-        sop_instance_uid=inputs.case.query.sop_instance_uid,
-        segment_number=list(segment.segment_numbers),
-        source_series=sr.SourceSeriesForSegmentation(series_instance_uid or "2.25.0"),
-    )
-    if series_instance_uid is None:
-        del referenced[-1]  # nobody knows the series: better not named than made up
-    return referenced
 
 
 def _pooled(prediction: Prediction | None) -> _Values:
@@ -202,6 +196,8 @@ def _evaluations(inputs: ReportInputs, error_map: Dataset | None) -> sr.Containe
     for reason in inputs.assessment.reasons:
         items.append(sr.CodeContentItem(codes.REASON, codes.reason_concept(reason.code), contains))
         items.append(sr.TextContentItem(codes.EXPLANATION, reason.text, contains))
+    if source_series_uid(inputs) is None:
+        items += [item for name in (codes.PREDICTED_DSC, codes.PREDICTED_NSD) for item in _failed(name, math.nan)[0]]
     items.append(sr.TextContentItem(codes.LIMITS, "; ".join(algorithm_parameters(inputs)), contains))
     prediction = inputs.assessment.prediction
     if error_map is None and prediction is not None and prediction.error_map.any():

@@ -1,0 +1,204 @@
+"""The loops: what fails for now comes back, what can not work goes to a person, and nothing stops the others."""
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+from said_predictor import judge_that_says
+from store_samples import EVERYTHING, START, case, result
+
+from qcnode.case import QueryRef, Verdict
+from qcnode.config import Retry
+from qcnode.deliver.destination import Check, DeliveryRefused
+from qcnode.demo.phantom_dicom import phantom_study
+from qcnode.errors import Retryable
+from qcnode.ingest.matching import ContrastRule, TaskRule
+from qcnode.store.database import Database, open_database
+from qcnode.store.jobs import Jobs
+from qcnode.store.outbox import Outbox
+from qcnode.store.worklist import Worklist
+from qcnode.tasks import JudgedTask
+from qcnode.workers import ATTEMPTS, AssessStep, DeliverStep, Worker, where
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def pass_by(self, **amount: float) -> None:
+        self.time += timedelta(**amount)
+
+
+class ToldDestination:
+    """Does to each object what it was told; afterwards it takes everything."""
+
+    name = "pacs"
+
+    def __init__(self, *told: Exception) -> None:
+        self.told = list(told)
+        self.sent: list[bytes] = []
+        self.attributes: Dataset | None = None
+
+    def send(self, path: Path) -> None:
+        self.sent.append(path.read_bytes())
+        if self.told:
+            raise self.told.pop(0)
+
+    def check(self) -> list[Check]:
+        return []
+
+    def series_instance_count(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
+        return None
+
+    def study_attributes(self, study_instance_uid: str) -> Dataset | None:
+        return self.attributes
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return open_database(tmp_path)
+
+
+def test_a_loop_goes_on_after_an_error_and_does_not_log_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    calls = []
+
+    def step() -> bool:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("PHANTOM^QCNODE")
+        worker.stop()
+        return False
+
+    worker = Worker("test", step, idle_seconds=0.01)
+    with caplog.at_level(logging.ERROR):
+        worker.start()
+        worker.join(5)
+    assert len(calls) == 2
+    assert "ValueError at test_workers.py" in caplog.text
+    assert "PHANTOM" not in caplog.text
+
+
+def test_where_names_the_place_and_not_the_text() -> None:
+    with pytest.raises(ValueError, match="PHANTOM") as raised:
+        int("PHANTOM")
+    assert where(raised.value).startswith("ValueError at test_workers.py:")
+
+
+def _report(path: Path) -> Path:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.88.34", "2.25.5"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.PatientName = "2.25.1", "2.25.6", "OLD^NAME"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def deliver_step(database: Database, destination: ToldDestination, clock: Clock, folder: Path) -> DeliverStep:
+    """One case whose report waits for delivery."""
+    jobs = Jobs(database)
+    jobs.put_case(case("a", directory=folder), clock())
+    claimed = jobs.claim("w", clock(), timedelta(minutes=1))
+    assert claimed is not None
+    settled = result(claimed.case, directory=folder / "results")
+    _report(settled.directory / "report.dcm")
+    jobs.settle(claimed, settled, {"pacs": frozenset({"report"})}, clock())
+    retry = Retry(first_seconds=10, longest_seconds=60, give_up_hours=1)
+    return DeliverStep(Outbox(database), destination, True, folder / "outbox", retry, "w", clock)
+
+
+def test_a_failed_delivery_comes_back_with_growing_pauses(database: Database, clock: Clock, tmp_path: Path) -> None:
+    destination = ToldDestination(*[Retryable("refused")] * 5)
+    step = deliver_step(database, destination, clock, tmp_path)
+    pauses = []
+    while Outbox(database).counts()["pacs"] != {"DELIVERED": 1}:
+        assert step()
+        (row,) = Outbox(database).list()
+        pauses.append((row.next_attempt_at - clock.time).total_seconds())
+        assert not step(), "not before its time"
+        clock.pass_by(seconds=max(pauses[-1], 0))
+    assert pauses[:5] == [10, 20, 40, 60, 60]
+    assert len(set(destination.sent)) == 1
+
+
+def test_a_delivery_is_given_up_after_its_time(database: Database, clock: Clock, tmp_path: Path) -> None:
+    step = deliver_step(database, ToldDestination(*[Retryable("refused")] * 9), clock, tmp_path)
+    step()
+    clock.pass_by(hours=2)
+    step()
+    assert Outbox(database).counts()["pacs"] == {"DEAD": 1}
+
+
+def test_what_a_destination_will_not_take_is_not_offered_again(database: Database, clock: Clock, tmp_path: Path) -> None:
+    step = deliver_step(database, ToldDestination(DeliveryRefused("no context")), clock, tmp_path)
+    step()
+    (row,) = Outbox(database).list()
+    assert (row.state, row.last_error) == ("DEAD", "no context")
+
+
+def test_attributes_are_refreshed_once_before_the_first_send(database: Database, clock: Clock, tmp_path: Path) -> None:
+    destination = ToldDestination(Retryable("cut off"))
+    destination.attributes = Dataset()
+    destination.attributes.PatientName = "NEW^NAME"
+    step = deliver_step(database, destination, clock, tmp_path)
+    step()
+    destination.attributes.PatientName = "NEWER^NAME"
+    clock.pass_by(seconds=10)
+    step()
+    assert len(destination.sent) == 2
+    assert destination.sent[0] == destination.sent[1], "every send of a UID carries the same bytes"
+    (row,) = Outbox(database).list()
+    assert pydicom.dcmread(row.path).PatientName == "NEW^NAME"
+
+
+def assess_step(database: Database, clock: Clock, folder: Path, said: Exception) -> AssessStep:
+    query = phantom_study(5, phases=1, phase=0).queries[0].dataset
+    query.save_as(folder / "query.dcm", enforce_file_format=True)
+    judged = replace(
+        case("a", directory=folder), query=QueryRef(folder / "query.dcm", str(query.SeriesInstanceUID), str(query.SOPInstanceUID))
+    )
+    jobs = Jobs(database)
+    jobs.put_case(judged, clock())
+    judge = judge_that_says(said)
+    card = judge.predictor.card
+    rule = TaskRule("cardiac-sax", card.structure_list(), card.tissue_list(), (ContrastRule("cine", ".*", None, None),))
+    tasks = {"cardiac-sax": JudgedTask(rule, judge)}
+    return AssessStep(jobs, tasks, folder / "results", EVERYTHING, "w", clock, "1", lambda: None)
+
+
+def test_a_case_that_can_not_be_judged_goes_to_a_person(
+    database: Database, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = assess_step(database, clock, tmp_path, RuntimeError("PHANTOM^QCNODE"))
+    monkeypatch.setattr("qcnode.pipeline._read_source", _raise)
+    for _ in range(ATTEMPTS):
+        assert step()
+        assert Jobs(database).counts().cases == {"PENDING": 1}
+        clock.pass_by(hours=1)
+    assert step()
+    (item,) = Worklist(database).list()
+    assert item.verdict is Verdict.UNASSESSABLE
+    assert item.reasons[0].code == "assessment-failed"
+    assert "PHANTOM" not in item.reasons[0].text
+    assert not step()
+
+
+def _raise(case, findings):
+    if case.contrasts:
+        raise RuntimeError("PHANTOM^QCNODE")
