@@ -74,7 +74,12 @@ def test_a_prediction_is_complete_and_repeatable(predictor, phantom):
 
 @pytest.mark.parametrize(
     ("order", "flip"),
-    [((0, 1, 2), (True, False, False)), ((0, 2, 1), (False, False, True)), ((0, 1, 2), (False, True, True)), ((0, 2, 1), (True, True, False))],
+    [
+        ((0, 1, 2), (True, False, False)),
+        ((0, 2, 1), (False, False, True)),
+        ((0, 1, 2), (False, True, True)),
+        ((0, 2, 1), (True, True, False)),
+    ],
 )
 def test_the_answer_does_not_depend_on_the_arrays_orientation(predictor, phantom, order, flip):
     query = bad_query_shifted(phantom)

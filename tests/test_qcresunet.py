@@ -27,7 +27,9 @@ def test_norms_are_instance_norms_and_dropout_is_spatial():
     assert all(isinstance(b.dropout, torch.nn.Dropout3d) and b.dropout.p == 0.3 for b in blocks)
 
 
-@pytest.mark.parametrize(("strides", "size"), [(BRAIN_STRIDES, (18, 21, 17)), (CARDIAC_STRIDES, (7, 33, 40)), (CARDIAC_STRIDES, (2, 32, 32))])
+@pytest.mark.parametrize(
+    ("strides", "size"), [(BRAIN_STRIDES, (18, 21, 17)), (CARDIAC_STRIDES, (7, 33, 40)), (CARDIAC_STRIDES, (2, 32, 32))]
+)
 def test_any_input_size(strides, size):
     design = Design(contrasts=2, tissues=3, width=8, depth=18, strides=strides, stem_kernel=(3, 3, 3))
     network = QCResUNet(design).eval()

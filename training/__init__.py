@@ -1,0 +1,1 @@
+"""How qcnode's networks are trained: python -m training."""

@@ -34,7 +34,10 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One query: what is true of it and what was predicted. `errors_found` is the DSC of the error map, mean over the tissues."""
+    """One query: what is true of it and what was predicted.
+
+    errors_found: DSC of the error map, mean over the tissues (a tissue without errors in either counts 1); errors_found_pooled: over all.
+    """
 
     volume: str
     patient: str
@@ -44,6 +47,7 @@ class Judged:
     nsd: float
     predicted_nsd: float
     errors_found: float
+    errors_found_pooled: float
     dsc_per_tissue: tuple[float, ...]
     predicted_dsc_per_tissue: tuple[float, ...]
 
@@ -74,7 +78,7 @@ class Report:
         summary = self.summary()
         for title, rows in (("per true DSC", summary["per_bin"]), ("per group", summary["per_group"])):
             table = Table(title=title)
-            names = ("cases", "dsc_mae", "dsc_bias", "dsc_r", "nsd_mae", "nsd_r", "error_map_dsc")
+            names = ("cases", "dsc_mae", "dsc_bias", "dsc_r", "nsd_mae", "nsd_r", "error_map_dsc", "error_map_dsc_pooled")
             for name in ("", *names):
                 table.add_column(name, justify="right")
             for name, row in [*rows.items(), ("all", summary["all"])]:
@@ -99,7 +103,7 @@ def evaluate_model(
     summary = report.summary()
     content = {"weights": asdict(predictor.weights), "seed": SEED, **summary, "each": [asdict(c) for c in cases]}
     (model_dir / "evaluation.json").write_text(json.dumps(content, indent=1) + "\n")
-    record_results(model_dir, {"command": "python -m training evaluate", "data": "ACDC, 10 validation patients, generated queries", **summary})
+    record_results(model_dir, {"data": "ACDC, 10 validation patients, generated queries, python -m training evaluate", **summary})
     return report
 
 
@@ -141,6 +145,7 @@ def judge(predictor: QCPredictor, volume: LabelledVolume, kind: str, labels: Lab
     name = predictor.card.contrasts[0].name
     prediction = predictor.predict({name: volume.volume}, query)
     true = metrics.agreement(query, reference, volume.volume.grid.spacing, prediction.tolerance_mm)
+    wrong = metrics.error_map(query, reference)
     return Judged(
         volume=volume.name,
         patient=volume.patient,
@@ -149,7 +154,8 @@ def judge(predictor: QCPredictor, volume: LabelledVolume, kind: str, labels: Lab
         predicted_dsc=prediction.predicted_dsc,
         nsd=true.nsd,
         predicted_nsd=prediction.predicted_nsd,
-        errors_found=metrics.error_map_dsc(prediction.error_map, metrics.error_map(query, reference)),
+        errors_found=metrics.error_map_dsc(prediction.error_map, wrong),
+        errors_found_pooled=metrics.dsc(prediction.error_map, wrong),
         dsc_per_tissue=true.dsc_per_tissue,
         predicted_dsc_per_tissue=tuple(prediction.per_tissue_dsc.values()),
     )
@@ -164,7 +170,7 @@ def figures(cases: Sequence[Judged]) -> dict[str, Any]:
     """Errors, correlations and filter figures; failed is positive. The error map's DSC counts queries with a true DSC below 0.95."""
     dsc, predicted = np.array([c.dsc for c in cases]), np.array([c.predicted_dsc for c in cases])
     nsd, predicted_nsd = np.array([c.nsd for c in cases]), np.array([c.predicted_nsd for c in cases])
-    wrong = [c.errors_found for c in cases if c.dsc < 0.95]
+    wrong = [c for c in cases if c.dsc < 0.95]
     failed, flagged = dsc < FAILURE, predicted < FAILURE
     return {
         "cases": len(cases),
@@ -173,7 +179,8 @@ def figures(cases: Sequence[Judged]) -> dict[str, Any]:
         "dsc_r": _correlation(dsc, predicted),
         "nsd_mae": _mean(np.abs(nsd - predicted_nsd)),
         "nsd_r": _correlation(nsd, predicted_nsd),
-        "error_map_dsc": _mean(np.array(wrong)),
+        "error_map_dsc": _mean(np.array([c.errors_found for c in wrong])),
+        "error_map_dsc_pooled": _mean(np.array([c.errors_found_pooled for c in wrong])),
         "failure_recall": _mean(flagged[failed].astype(float)),
         "failure_precision": _mean(failed[flagged].astype(float)),
     }

@@ -1,0 +1,1 @@
+"""Judge a query segmentation: networks, model cards, inference, metrics, verdicts."""

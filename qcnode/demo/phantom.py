@@ -229,10 +229,11 @@ def _ripple(rng: np.random.Generator, y: Array, x: Array) -> Array:
 
 def _wobble(rng: np.random.Generator, segmentation: Segmentation, amplitude: float, smooth: float) -> Segmentation:
     """Every slice's contours moved by a smooth field of about `amplitude` pixels (standard deviation)."""
-    labels = np.zeros(segmentation.shape[1:], np.uint8)
+    _, depth, height, width = segmentation.shape
+    labels = np.zeros((depth, height, width), np.uint8)
     for i, tissue in enumerate(segmentation):
         labels[tissue] = i + 1
-    rows, columns = np.mgrid[: labels.shape[1], : labels.shape[2]].astype(float)
+    rows, columns = np.mgrid[:height, :width].astype(float)
     moved = np.zeros_like(labels)
     for k, plane in enumerate(labels):
         fields = [ndimage.gaussian_filter(rng.normal(size=plane.shape), smooth) * smooth * 3.54 * amplitude for _ in range(2)]

@@ -59,8 +59,10 @@ def test_the_good_query_passes_and_the_bad_one_fails(phantom_road: Road) -> None
 def test_the_worklist_holds_the_bad_one_only(phantom_road: Road) -> None:
     assert [item.query_sop_instance_uid for item in phantom_road.node.worklist()] == [phantom_road.queries["bad"]]
     said = phantom_road.node.run("worklist", "list")
-    assert said.returncode == 0
+    assert said.returncode == 0, said.stderr
     assert "FAIL" in said.stdout
+    doctor = phantom_road.node.run("doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 
 
 @pytest.mark.parametrize("query", ["good", "bad"])
@@ -75,12 +77,9 @@ def test_the_error_map_marks_where_the_query_is_wrong(phantom_road: Road, phanto
     assert marked[wrong].sum() > 0.5 * marked.sum()
 
 
-@pytest.mark.parametrize("query", ["good", "bad"])
-def test_no_validator_finds_an_error(
-    phantom_road: Road, query: str, tmp_path: Path, require_peers: Callable[..., None]
-) -> None:
+def test_no_validator_finds_an_error(phantom_road: Road, tmp_path: Path, require_peers: Callable[..., None]) -> None:
     require_peers(*validators.PROGRAMS)
-    check_validators(phantom_road, query, tmp_path)
+    check_validators(phantom_road, "bad", tmp_path)
 
 
 def test_series_descriptions_carry_the_verdict(phantom_road: Road) -> None:
@@ -91,13 +90,13 @@ def test_series_descriptions_carry_the_verdict(phantom_road: Road) -> None:
 
 
 def test_answers_that_are_forwarded_back_are_not_judged(phantom_road: Road) -> None:
-    before = phantom_road.node.outcomes()
+    before, listed = phantom_road.node.outcomes(), phantom_road.node.worklist()
     series = len(phantom_road.archive.series(phantom_road.study_instance_uid))
     phantom_road.wait_for_echo()
     assert phantom_road.node.outcomes() == before
     assert phantom_road.node.undelivered() == {}
     assert len(phantom_road.archive.series(phantom_road.study_instance_uid)) == series
-    assert len(phantom_road.node.worklist()) == 1
+    assert phantom_road.node.worklist() == listed
 
 
 def test_stow_rs_with_the_rule_that_is_shipped_and_the_archive_that_counts(orthanc: None, tmp_path: Path) -> None:

@@ -79,11 +79,12 @@ def _read(patient: str, path: Path) -> LabelledVolume:
 def _array(path: Path) -> tuple[npt.NDArray[np.float32], tuple[float, float, float]]:
     """Values (z, y, x) and spacing (z, y, x) in mm of a NIfTI file."""
     import nibabel  # an optional dependency: only training reads NIfTI
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         stored = nibabel.load(path)
         values = np.asarray(stored.dataobj, np.float32)
-    except (nibabel.filebasedimages.ImageFileError, zlib.error) as error:
+    except (ImageFileError, zlib.error) as error:
         raise ValueError(str(error)) from error
     if values.ndim != 3:
         raise ValueError(f"{values.ndim} dimensions instead of 3")

@@ -118,7 +118,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of the same shape."""
-        weights = self.across(x.mean((2, 3, 4))[:, None]).sigmoid()
+        weights: Tensor = self.across(x.mean((2, 3, 4))[:, None]).sigmoid()
         return x * weights[:, 0, :, None, None, None]
 
 
