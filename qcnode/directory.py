@@ -89,7 +89,7 @@ def _assess_study(
             folder = _folder(out, case.query.sop_instance_uid)
             judge = tasks[case.task].judge
             _remove_other_result(folder, case.case_id, judge.judging.digest, judge.predictor.weights.sha256, version)
-            yield assess_case(case, judge, folder, created=now(), version=version)
+            yield assess_case(case, judge, folder, created=now().astimezone(), version=version)
         elif isinstance(matched, NotApplicable):
             stored = next(h for h in headers if h.header.sop_instance_uid == matched.query_sop_instance_uid)
             folder = _folder(out, matched.query_sop_instance_uid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ import pydicom
 
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.verdict import Limits, judge
-from qcnode.case import Assessment, Case, Reason, ReasonCode, ResultObject, Verdict
+from qcnode.case import Assessment, Case, Reason, ReasonCode, ResultObject, Stack, Verdict
 from qcnode.errors import Rejected
 from qcnode.headers import read_header
 from qcnode.imaging.grid import Grid, Volume, resample
@@ -168,12 +168,14 @@ def _report_inputs(
     predecessor: Predecessor | None,
 ) -> ReportInputs:
     planes = findings.source.planes if findings.source else ()
-    paths = dict.fromkeys(p.path for p in planes) or dict.fromkeys(f.path for s in case.contrasts.values() for f in s.frames)
+    further = [stack for name, stack in case.contrasts.items() if name != case.reference_contrast]
+    drawn_on = [case.contrasts[case.reference_contrast]] if case.reference_contrast in case.contrasts else []
     return ReportInputs(
         case=case,
         assessment=assessment,
         query=pydicom.dcmread(case.query.path, stop_before_pixels=True),
-        sources=tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in paths),
+        sources=_headers(drawn_on),
+        further_sources=_headers(further),
         planes=planes,
         volume=findings.source.volume if findings.source else None,
         query_masks=findings.query_masks,
@@ -184,6 +186,12 @@ def _report_inputs(
         predecessor=predecessor,
         tissue_segments=findings.tissue_segments,
     )
+
+
+def _headers(stacks: Iterable[Stack]) -> tuple[pydicom.Dataset, ...]:
+    """Each instance of the stacks once, without its pixels."""
+    paths = dict.fromkeys(frame.path for stack in stacks for frame in stack.frames)
+    return tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in paths)
 
 
 def _outcome(inputs: ReportInputs, objects: tuple[ResultObject, ...], timings_ms: dict[str, float]) -> Outcome:

@@ -11,8 +11,10 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from pydicom.sr.coding import Code
+from typer.main import get_command
 
 from qcnode.case import ReasonCode
+from qcnode.cli import app
 from qcnode.config import Config, load_config
 from qcnode.report import codes
 
@@ -133,3 +135,10 @@ def test_every_private_code_is_in_the_conformance_statement() -> None:
     assert private
     statement = (ROOT / "docs/conformance.md").read_text()
     assert [c.value for c in private if f"\n| {c.value} | {c.meaning}" not in statement] == []
+
+
+def test_the_readme_lists_every_command() -> None:
+    program = get_command(app)
+    listed = dict(re.findall(r"^\| `qcnode (\w+) ?([^`]*)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert set(listed) == set(program.commands) - {"version"}
+    assert set(re.findall(r"\w+", listed["worklist"].split("--")[0])) == set(program.commands["worklist"].commands)

@@ -72,3 +72,13 @@ def test_gradients_reach_every_parameter():
     found = network(torch.randn(1, 1, 4, 48, 48), torch.rand(1, 3, 4, 48, 48).round())
     (found.quality.sum() + found.error_map.square().sum()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_the_answer_is_the_same_with_and_without_gradients():
+    network = QCResUNet(Design(contrasts=1, width=8, depth=18, strides=CARDIAC_STRIDES, stem_kernel=(1, 3, 3))).eval()
+    contrasts, query = torch.randn(1, 1, 4, 48, 48), torch.rand(1, 3, 4, 48, 48).round()
+    with_gradients = network(contrasts, query)
+    with torch.inference_mode():
+        without = network(contrasts, query)
+    torch.testing.assert_close(with_gradients.error_map, without.error_map, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(with_gradients.quality, without.quality)

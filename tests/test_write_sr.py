@@ -216,7 +216,6 @@ def test_segments_without_number_or_code_do_not_crash_it():
     inputs = build()
     del inputs.query.SegmentSequence[0].SegmentNumber
     del inputs.query.SegmentSequence[1].SegmentedPropertyTypeCodeSequence
-    inputs.query.SegmentSequence[2].TrackingUID = "not a uid"
     report = written(inputs)
     assert [referenced_segments(g) for g in groups(report)] == [[2, 3], [2], [3]]
 

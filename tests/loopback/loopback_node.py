@@ -85,8 +85,13 @@ def serve(config_file: Path, port: int, log: Path) -> Serving:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    wait_until(listens, 60, "listening qcnode")
-    return Serving(process)
+    serving = Serving(process)
+    try:
+        wait_until(listens, 90, "listening qcnode")
+    except BaseException:
+        serving.kill()
+        raise
+    return serving
 
 
 def answers(pacs: DemoPacs, study_instance_uid: str, sop_class_uid: str) -> list[pydicom.Dataset]:

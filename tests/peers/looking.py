@@ -62,6 +62,7 @@ class Look:
         yes.click()
         yes.wait_for(state="hidden", timeout=OPENED_MS)
         self.page.wait_for_timeout(4 * DRAWN_MS)
+        self.page.locator("[data-sonner-toast]").first.wait_for(state="hidden", timeout=OPENED_MS)  # messages lie over the viewport
 
     def instance_number(self) -> int:
         """Instance Number of the slice that is shown, from the corner of the viewport: "I: 19 (6/12)"."""
@@ -105,6 +106,11 @@ def on_screen(plane: npt.NDArray[np.generic], viewport: Colours) -> npt.NDArray[
     y, x = np.indices((height, width), dtype=float)
     at = [(y + 0.5 - height / 2) / scale + rows / 2 - 0.5, (x + 0.5 - width / 2) / scale + columns / 2 - 0.5]
     return np.asarray(ndimage.map_coordinates(plane.astype(float), at, order=1, mode="constant"))
+
+
+def within(seen: Plane, expected: Plane) -> float:
+    """The share of what is seen that should be seen; 0 where nothing is seen."""
+    return int((seen & expected).sum()) / max(int(seen.sum()), 1)
 
 
 def agreement(seen: Plane, expected: Plane) -> float:

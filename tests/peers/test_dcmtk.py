@@ -23,8 +23,10 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+from served_node import ServedNode
+from waiting import wait_for
 
-from qcnode.case import FrameRef, StoredHeader
+from qcnode.case import FrameRef, StoredHeader, Verdict
 from qcnode.config import Caller, Listen
 from qcnode.demo.phantom_dicom import PhantomStudy, phantom_study
 from qcnode.headers import read_header
@@ -35,7 +37,7 @@ from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.store.database import open_database
 from qcnode.store.inbox import Inbox
 
-pytestmark = [pytest.mark.peers, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(300)]
 
 CALLER = "DCMTK"
 
@@ -207,3 +209,22 @@ def test_one_association_with_all_of_a_study(receiver: Receiver, files: list[Pat
     assert done.returncode == 0, done.stderr
     kinds = [h.header.kind for h in receiver.received()]
     assert {kind: kinds.count(kind) for kind in kinds} == {"image": len(files), "seg": len(others), "other": 1}
+
+
+def test_a_compressed_study_is_judged_by_a_served_node(files: list[Path], tmp_path: Path, study: PhantomStudy) -> None:
+    """JPEG-LS images and a SEG, each sent by an association of its own, to `qcnode serve`: a verdict, and a clean end."""
+    encode(files, "dcmcjpls")
+    query = tmp_path / "seg.dcm"
+    study.queries[1].dataset.save_as(query, enforce_file_format=True)
+    node = ServedNode(tmp_path / "node", {"matching": {"quiet_seconds": 2}})
+    try:
+        for paths, option in (([query], "-xe"), (files, "-xt")):
+            done = run("storescu", "-aet", CALLER, "-aec", "QCNODE", "-R", option, "127.0.0.1", node.port, *paths)
+            assert done.returncode == 0, done.stderr
+        wait_for(node.outcomes, 90, "a verdict", explain=node.log_tail)
+        (outcome,) = node.outcomes().values()
+        assert outcome.verdict is Verdict.FAIL
+        assert outcome.query.sop_instance_uid == study.queries[1].dataset.SOPInstanceUID
+    finally:
+        ended = node.stop()
+    assert ended == 0, node.log_tail()

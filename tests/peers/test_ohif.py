@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hearts import Heart
-from looking import Look, agreement, coloured, on_screen
+from looking import Look, agreement, coloured, on_screen, within
 from playwright.sync_api import BrowserContext, sync_playwright
 from pydicom import dcmread
 from road import Road, voxels
+from scipy.ndimage import binary_dilation
 from viewer import CHROMIUM_FLAGS, Viewer
 
 from qcnode.demo.phantom_dicom import PhantomStudy
@@ -111,7 +112,10 @@ def test_the_summary_page_shows(phantom_road: Road, phantom_viewer: Viewer, brow
 def test_a_real_cine_series_with_query_error_map_and_summary(
     heart_road: Road, heart: Heart, viewer_pages: Path, browser: BrowserContext
 ) -> None:
-    """With several phases the viewer numbers slices in its own way: what is drawn must lie on the slice whose picture is shown."""
+    """With several phases the viewer numbers slices in its own way: what is drawn must lie on the slice whose picture is shown.
+
+    Of segments that overlap (those of an error map do) it then draws not every one.
+    """
     with Viewer(viewer_pages, heart_road.archive.dicomweb_url) as viewer:
         for name, segmentation in (("heart-query", heart.bad), ("heart-error-map", heart_road.answer("bad", "error_map"))):
             planes = np.any(list(voxels(segmentation, heart.judged_images).values()), axis=0)
@@ -120,7 +124,9 @@ def test_a_real_cine_series_with_query_error_map_and_summary(
                 look.keep(name)
                 viewport = look.viewport()
                 expected = on_screen(planes[slice_shown(viewport, heart)], viewport) >= 0.5
-                assert agreement(coloured(viewport), expected) > 0.7
+                seen = coloured(viewport)
+                assert seen.sum() > 1000, "nothing is drawn"
+                assert within(seen, binary_dilation(expected, iterations=3)) > 0.9, "something else is drawn than the SEG holds"
         with looking_at(heart_road, viewer, browser) as look:
             look.open_picture(description(heart_road, "bad", "summary"))
             look.keep("heart-summary")

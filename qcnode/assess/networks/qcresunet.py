@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qcnode.assess.networks.slabs import convolve
+
 Triple = tuple[int, int, int]
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -99,13 +101,27 @@ class DecoderLevel(nn.Module):
         self.second = nn.Conv3d(skip_channels, skip_channels, 3, padding=1, bias=False)
         self.second_norm = nn.InstanceNorm3d(skip_channels)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Features at the skip's resolution. The 1 x 1 x 1 convolution commutes with nearest upsampling and is cheaper before it."""
-        up = functional.interpolate(self.narrow(x), size=skip.shape[2:], mode="nearest")
-        y = self.first(torch.cat([up, skip], 1))
-        del up, skip, x
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Features at the skip's resolution. Takes the features to upsample, then the skip, from the end of the list.
+
+        The 1 x 1 x 1 convolution commutes with nearest upsampling and is cheaper before it. Without gradients the two inputs of the first
+        convolution are never joined, and each is let go as soon as it is used: the last level sets the peak of memory.
+        """
+        x = self.narrow(features.pop())
+        skip = features.pop()
+        size = skip.shape[2:]
+        if torch.is_grad_enabled():
+            y = self.first(torch.cat([functional.interpolate(x, size=size, mode="nearest"), skip], 1))
+        else:
+            channels = x.shape[1]
+            y = functional.conv3d(skip, self.first.weight[:, channels:], padding=1)
+            del skip
+            x = functional.interpolate(x, size=size, mode="nearest")
+            y += functional.conv3d(x, self.first.weight[:, :channels], padding=1)
+            del x
         y = functional.leaky_relu(self.first_norm(y), 0.01, inplace=True)
-        result: Tensor = functional.leaky_relu(self.second_norm(self.second(y)), 0.01, inplace=True)
+        y = self.second(y)
+        result: Tensor = functional.leaky_relu(self.second_norm(y), 0.01, inplace=True)
         return result
 
 
@@ -183,14 +199,14 @@ class QCResUNet(nn.Module):
         """
         size = query.shape[2:]
         stacked = torch.cat([contrasts, query] if further is None else [contrasts, query, further], 1)
-        features = [functional.relu(self.stem_norm(self.stem(stacked)), inplace=True)]
+        features = [functional.relu(self.stem_norm(convolve(self.stem, [stacked])), inplace=True)]
         del stacked
         for stage in self.stages:
             features.append(stage(features[-1]))
         quality = self.head(features.pop(), numbers)
-        x = features.pop()
         for level in self.decoder:
-            x = level(x, features.pop())
+            features.append(level(features))
+        x = features.pop()
         features.clear()
         at_level = query if x.shape[2:] == size else functional.interpolate(query, size=x.shape[2:], mode="area")
         errors = self.error_head(self.attention(torch.cat([x, at_level], 1)))
