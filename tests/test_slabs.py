@@ -5,7 +5,10 @@ from torch import nn
 from qcnode.assess.networks import slabs
 
 
-@pytest.mark.parametrize(("kernel", "stride", "depth"), [((3, 3, 3), 1, 40), ((7, 7, 7), 1, 17), ((1, 5, 5), (1, 2, 2), 33), ((3, 3, 3), 2, 40)])
+CASES = [((3, 3, 3), 1, 40), ((7, 7, 7), 1, 17), ((1, 5, 5), (1, 2, 2), 33), ((3, 3, 3), 2, 40)]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "depth"), CASES)
 def test_slabs_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch, kernel, stride, depth) -> None:
     torch.manual_seed(0)
     convolution = nn.Conv3d(5, 4, kernel, stride, tuple(k // 2 for k in kernel))

@@ -57,7 +57,7 @@ class Archive:
         # Orthanc's network layer is DCMTK: without this a message waits for the peer's delayed acknowledgement
         environment = os.environ | {"TCP_NODELAY": "1"}
         program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
-        command = ["nice", program, str(folder / "orthanc.json")]
+        command = [program, str(folder / "orthanc.json")]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, env=environment)
         wait_for(self._answers, 60, "Orthanc to answer", explain=self.log_tail)
 

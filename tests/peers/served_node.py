@@ -40,7 +40,7 @@ class ServedNode:
         self._log_path = folder / "node.log"
         self._log = self._log_path.open("wb")
         program = str(Path(sys.executable).with_name("qcnode"))
-        command = ["nice", program, "serve", "--config", str(self.config)]
+        command = [program, "serve", "--config", str(self.config)]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
         wait_for(self._echoes, 120, "the node to listen", explain=self.log_tail)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hearts import Heart
-from looking import Look, agreement, coloured, on_screen, within
+from looking import Look, agreement, coloured, on_screen, recognise, within
 from playwright.sync_api import BrowserContext, sync_playwright
 from pydicom import dcmread
 from road import Road, voxels
@@ -123,7 +123,8 @@ def test_a_real_cine_series_with_query_error_map_and_summary(
                 look.open_segmentation(str(segmentation.SeriesDescription))
                 look.keep(name)
                 viewport = look.viewport()
-                expected = on_screen(planes[slice_shown(viewport, heart)], viewport) >= 0.5
+                z, fit = recognise(viewport, [image.pixel_array for image in heart.judged_images])
+                expected = on_screen(planes[z], viewport, fit) >= 0.5
                 seen = coloured(viewport)
                 assert seen.sum() > 1000, "nothing is drawn"
                 assert within(seen, binary_dilation(expected, iterations=3)) > 0.9, "something else is drawn than the SEG holds"
@@ -136,9 +137,3 @@ def test_a_real_cine_series_with_query_error_map_and_summary(
 def summary_page(road: Road, query: str) -> Planes:
     """Pixels (y, x, rgb) of a query's Secondary Capture, as the node wrote them."""
     return dcmread(road.node.results_of(road.outcome(query)) / "summary.dcm").pixel_array
-
-
-def slice_shown(viewport: Planes, heart: Heart) -> int:
-    """The slice whose picture the viewport shows."""
-    grey = viewport.mean(axis=2).ravel()
-    return int(np.argmax([np.corrcoef(on_screen(image.pixel_array, viewport).ravel(), grey)[0, 1] for image in heart.judged_images]))

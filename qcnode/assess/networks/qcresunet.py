@@ -104,23 +104,16 @@ class DecoderLevel(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         """Features at the skip's resolution. Takes the features to upsample, then the skip, from the end of the list.
 
-        The 1 x 1 x 1 convolution commutes with nearest upsampling and is cheaper before it. Without gradients the two inputs of the first
-        convolution are never joined, and each is let go as soon as it is used: the last level sets the peak of memory.
+        The 1 x 1 x 1 convolution commutes with nearest upsampling and is cheaper before it. Features leave the list so that they can be let
+        go as soon as they are used: the last level sets the peak of memory.
         """
         x = self.narrow(features.pop())
         skip = features.pop()
-        size = skip.shape[2:]
-        if torch.is_grad_enabled():
-            y = self.first(torch.cat([functional.interpolate(x, size=size, mode="nearest"), skip], 1))
-        else:
-            channels = x.shape[1]
-            y = functional.conv3d(skip, self.first.weight[:, channels:], padding=1)
-            del skip
-            x = functional.interpolate(x, size=size, mode="nearest")
-            y += functional.conv3d(x, self.first.weight[:, :channels], padding=1)
-            del x
+        x = functional.interpolate(x, size=skip.shape[2:], mode="nearest")
+        y = convolve(self.first, [x, skip])
+        del x, skip
         y = functional.leaky_relu(self.first_norm(y), 0.01, inplace=True)
-        y = self.second(y)
+        y = convolve(self.second, [y])
         result: Tensor = functional.leaky_relu(self.second_norm(y), 0.01, inplace=True)
         return result
 
