@@ -4,7 +4,6 @@ from torch import nn
 
 from qcnode.assess.networks import slabs
 
-
 CASES = [((3, 3, 3), 1, 40), ((7, 7, 7), 1, 17), ((1, 5, 5), (1, 2, 2), 33), ((3, 3, 3), 2, 40)]
 
 

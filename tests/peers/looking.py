@@ -76,6 +76,12 @@ class Look:
         self.page.keyboard.press("ArrowUp" if backwards else "ArrowDown")
         self.page.wait_for_timeout(DRAWN_MS)
 
+    def middle_phase(self) -> None:
+        """The middle of the player that the viewer lays over a series of several phases."""
+        self.page.locator('span[data-orientation="horizontal"]', has=self.page.get_by_role("slider")).first.click()
+        self.page.get_by_text(re.compile("^2$")).first.wait_for(timeout=OPENED_MS)
+        self.page.wait_for_timeout(4 * DRAWN_MS)
+
     def viewport(self) -> Colours:
         """What the viewport shows: (y, x, red green blue)."""
         picture = self.page.locator('[data-cy="viewport-pane"]').first.screenshot()
@@ -99,24 +105,22 @@ def coloured(viewport: Colours) -> Plane:
     return np.asarray(drawn)
 
 
-def on_screen(plane: npt.NDArray[np.generic], viewport: Colours, fit: float = 1.0) -> npt.NDArray[np.float64]:
-    """A plane (y, x) of square pixels in the middle of the viewport; 0 around it. fit: 1 is as large as it can be."""
+def on_screen(plane: npt.NDArray[np.generic], viewport: Colours) -> npt.NDArray[np.float64]:
+    """A plane (y, x) of square pixels as the viewer fits it into the viewport: in the middle, as large as it can be; 0 around it."""
     height, width = viewport.shape[:2]
     rows, columns = plane.shape
-    scale = fit * min(height / rows, width / columns)
+    scale = min(height / rows, width / columns)
     y, x = np.indices((height, width), dtype=float)
     at = [(y + 0.5 - height / 2) / scale + rows / 2 - 0.5, (x + 0.5 - width / 2) / scale + columns / 2 - 0.5]
     return np.asarray(ndimage.map_coordinates(plane.astype(float), at, order=1, mode="constant"))
 
 
-def recognise(viewport: Colours, planes: Sequence[npt.NDArray[np.generic]]) -> tuple[int, float]:
-    """Which of some planes the viewport shows, and how it is fitted into it: the pair whose picture is most like what is seen."""
-    small = viewport[::4, ::4]
-    grey = small.mean(axis=2).ravel()
-    candidates = [(i, fit) for i in range(len(planes)) for fit in np.linspace(0.8, 1.0, 21)]
-    likeness = [np.corrcoef(on_screen(planes[i], small, fit).ravel(), grey)[0, 1] for i, fit in candidates]
+def recognise(viewport: Colours, planes: Sequence[npt.NDArray[np.generic]]) -> int:
+    """Which of some planes the viewport shows: the one whose picture is most like what is seen."""
+    grey = viewport.mean(axis=2).ravel()
+    likeness = [np.corrcoef(on_screen(plane, viewport).ravel(), grey)[0, 1] for plane in planes]
     assert max(likeness) > 0.7, "the viewport shows none of the planes"
-    return candidates[int(np.argmax(likeness))]
+    return int(np.argmax(likeness))
 
 
 def within(seen: Plane, expected: Plane) -> float:

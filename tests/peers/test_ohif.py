@@ -121,10 +121,11 @@ def test_a_real_cine_series_with_query_error_map_and_summary(
             planes = np.any(list(voxels(segmentation, heart.judged_images).values()), axis=0)
             with looking_at(heart_road, viewer, browser) as look:
                 look.open_segmentation(str(segmentation.SeriesDescription))
+                look.middle_phase()
                 look.keep(name)
                 viewport = look.viewport()
-                z, fit = recognise(viewport, [image.pixel_array for image in heart.judged_images])
-                expected = on_screen(planes[z], viewport, fit) >= 0.5
+                z = recognise(viewport, [image.pixel_array for image in heart.judged_images])
+                expected = on_screen(planes[z], viewport) >= 0.5
                 seen = coloured(viewport)
                 assert seen.sum() > 1000, "nothing is drawn"
                 assert within(seen, binary_dilation(expected, iterations=3)) > 0.9, "something else is drawn than the SEG holds"
