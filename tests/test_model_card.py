@@ -58,3 +58,12 @@ def test_broken_cards_say_which_field(folder, key, value):
     (folder / CARD_NAME).write_text(json.dumps(content))
     with pytest.raises(ConfigurationError, match=key):
         load_card(folder)
+
+
+def test_the_digest_names_what_shapes_a_prediction_and_not_what_was_measured_later():
+    card = load_card(PACKAGED)
+    assert card.model_copy(update={"results": {"dsc_mae": 0.1}}).digest() == card.digest()
+    other_files = tuple(f.model_copy(update={"sha256": "0" * 64}) for f in card.files)
+    assert card.model_copy(update={"files": other_files}).digest() != card.digest()
+    other_box = card.preprocessing.model_copy(update={"margin": 0.5})
+    assert card.model_copy(update={"preprocessing": other_box}).digest() != card.digest()

@@ -67,7 +67,7 @@ def export(recipe: RecipeFile, model_dir: Annotated[Path, typer.Argument(help="F
     with _errors():
         settings = _prepared(recipe)
         card = stages.export_run(settings, run, model_dir)
-        console.print(f"{model_dir}: {card.name} {card.version}, weights {card.digest_of(card.weights_file)[:12]}")
+        console.print(f"{model_dir}: {card.name} {card.version}, weights {card.digest()[:12]}")
 
 
 @app.command()
@@ -86,7 +86,9 @@ def evaluate(
 
 
 def _prepared(recipe: Path) -> Recipe:
-    settings = read_recipe(recipe)
+    """The recipe at a path, or the one of this package: `recipes/cardiac-sax-first.yaml` works from any folder."""
+    packaged = Path(__file__).parent / recipe
+    settings = read_recipe(recipe if recipe.exists() or not packaged.exists() else packaged)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     return settings

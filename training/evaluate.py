@@ -28,6 +28,16 @@ FAILURE = 0.75
 SEED = 424242
 _CANDIDATES = 30  # drawn per volume at a time
 _ROUNDS = 6
+_COLUMNS = {
+    "cases": "cases",
+    "DSC MAE": "dsc_mae",
+    "bias": "dsc_bias",
+    "r": "dsc_r",
+    "NSD MAE": "nsd_mae",
+    "NSD r": "nsd_r",
+    "errors": "error_map_dsc",
+    "pooled": "error_map_dsc_pooled",
+}
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -78,11 +88,11 @@ class Report:
         summary = self.summary()
         for title, rows in (("per true DSC", summary["per_bin"]), ("per group", summary["per_group"])):
             table = Table(title=title)
-            names = ("cases", "dsc_mae", "dsc_bias", "dsc_r", "nsd_mae", "nsd_r", "error_map_dsc", "error_map_dsc_pooled")
-            for name in ("", *names):
+            for name in ("", *_COLUMNS):
                 table.add_column(name, justify="right")
             for name, row in [*rows.items(), ("all", summary["all"])]:
-                table.add_row(name, *("" if row[n] is None else f"{row[n]:.3f}" if n != "cases" else str(row[n]) for n in names))
+                cells = (row[key] for key in _COLUMNS.values())
+                table.add_row(name, *("" if c is None else str(c) if isinstance(c, int) else f"{c:.3f}" for c in cells))
             console.print(table)
         over = summary["all"]
         console.print(f"queries below {FAILURE}: found {over['failure_recall']:.3f}, precision {over['failure_precision']:.3f}")
@@ -101,7 +111,9 @@ def evaluate_model(
         progress("evaluate", i + 1, len(chosen), {})
     report = Report(tuple(cases))
     summary = report.summary()
-    content = {"weights": asdict(predictor.weights), "seed": SEED, **summary, "each": [asdict(c) for c in cases]}
+    card = predictor.card
+    judged = {"name": card.name, "version": card.version, "files": {f.name: f.sha256 for f in card.files}}
+    content = {"weights": judged, "seed": SEED, **summary, "each": [asdict(c) for c in cases]}
     (model_dir / "evaluation.json").write_text(json.dumps(content, indent=1) + "\n")
     record_results(model_dir, {"data": "ACDC, 10 validation patients, generated queries, python -m training evaluate", **summary})
     return report

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from qcnode.assess.inputs import PseudoReference, class_probabilities, error_logits, first_quality, numbers, pseudo_reference
-from qcnode.assess.model_card import CARD_NAME, load_card, sha256_of
+from qcnode.assess.model_card import CARD_NAME, load_card
 from qcnode.assess.networks.qcresunet import Design, Estimate, QCResUNet
 from qcnode.assess.networks.unet2d import UNet2D
 from qcnode.case import Prediction, Reason, ReasonCode, Weights
@@ -40,8 +40,7 @@ class QCPredictor:
         self.card = load_card(model_dir)
         self._torch_device, self.device = _choose_device(device)
         card = self.card
-        # the card holds the digests of all files and the preprocessing: its digest names everything that shapes a prediction
-        self.weights = Weights(card.name, card.version, sha256_of(model_dir / CARD_NAME))
+        self.weights = Weights(card.name, card.version, card.digest())
         self._network = QCResUNet(Design(**card.network.model_dump()))
         _load(self._network, load_file(model_dir / card.weights_file), model_dir)
         self._network.to(self._torch_device).eval().requires_grad_(False)

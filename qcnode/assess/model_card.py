@@ -158,12 +158,9 @@ class ModelCard(_Frozen):
         """The tissues in the order of the network's channels."""
         return tuple(Tissue(t.name, t.structures, t.code) for t in self.tissues)
 
-    def digest_of(self, name: str) -> str:
-        """SHA-256 of a file beside the card."""
-        for file in self.files:
-            if file.name == name:
-                return file.sha256
-        raise ConfigurationError(f"{CARD_NAME} of {self.name} has no digest for {name}: export the weights again.")
+    def digest(self) -> str:
+        """SHA-256 of everything that shapes a prediction: the card, which holds its files' digests, without the results measured later."""
+        return hashlib.sha256(self.model_copy(update={"results": {}}).model_dump_json().encode()).hexdigest()
 
 
 def load_card(model_dir: Path) -> ModelCard:

@@ -26,14 +26,16 @@ Plane = npt.NDArray[np.bool_]
 
 @dataclass
 class Look:
-    """A page with one study open. `page_errors`: uncaught exceptions of the page."""
+    """A page with one study open. `page_errors`: uncaught exceptions of the page; `console_errors`: what else it complains of."""
 
     page: Page
     screenshots: Path
     page_errors: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
 
     def open_study(self, url: str) -> None:
         self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
+        self.page.on("console", lambda message: self.console_errors.append(message.text) if message.type == "error" else None)
         self.page.add_init_script(_NO_TOUR)
         self.page.goto(url)
         self.page.locator('[data-cy="study-browser-thumbnail"]').first.wait_for(timeout=OPENED_MS)
@@ -43,13 +45,24 @@ class Look:
 
     def open_picture(self, description: str) -> None:
         """Open a series of one picture and wait until the viewport shows something else than before."""
-        before = self.viewport()
+        before = self._settled()
         self.open_series(description)
         for _ in range(OPENED_MS // DRAWN_MS):
             self.page.wait_for_timeout(DRAWN_MS)
             if np.mean(self.viewport() != before) > 0.2:
                 break
         self.page.wait_for_timeout(4 * DRAWN_MS)
+
+    def _settled(self) -> Colours:
+        """The viewport once it shows a picture that does not change any more: a series of many images loads for a while."""
+        before = self.viewport()
+        for _ in range(OPENED_MS // DRAWN_MS):
+            self.page.wait_for_timeout(4 * DRAWN_MS)
+            now = self.viewport()
+            if now.std() > 10 and np.array_equal(now, before):
+                break
+            before = now
+        return before
 
     def open_segmentation(self, description: str) -> None:
         """Open a SEG and answer its question "Do you want to open this Segmentation?" with yes."""

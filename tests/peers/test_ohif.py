@@ -46,8 +46,9 @@ def looking_at(road: Road, viewer: Viewer, browser: BrowserContext) -> Iterator[
         look.open_study(viewer.url(road.study_instance_uid))
         yield look
         assert look.page_errors == []
-    except BaseException:
+    except BaseException as failure:
         look.keep("failed")
+        failure.add_note(f"page errors: {look.page_errors}; console: {look.console_errors[-5:]}; see {SCREENSHOTS}/failed.png")
         raise
     finally:
         look.page.close()
