@@ -10,7 +10,7 @@ import torch
 from qcnode.assess import metrics
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.inputs import PseudoReference, number_count, numbers
-from qcnode.assess.model_card import CARD_NAME, sha256_of
+from qcnode.assess.model_card import load_card
 from qcnode.case import ReasonCode
 from qcnode.demo.phantom import bad_query_missing_base, bad_query_shifted, good_query, make_phantom
 from qcnode.errors import ConfigurationError, Rejected
@@ -70,7 +70,7 @@ def test_a_prediction_is_complete_and_repeatable(predictor, phantom):
     assert first.tissues == tuple(first.per_tissue_dsc) == ("right ventricle", "myocardium", "left ventricle")
     assert first.device == "CPU"
     assert first.notes == ()
-    assert predictor.weights.sha256 == sha256_of(PACKAGED / CARD_NAME)
+    assert predictor.weights.sha256 == load_card(PACKAGED).digest()
 
 
 @pytest.mark.parametrize(

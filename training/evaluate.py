@@ -88,7 +88,8 @@ class Report:
         summary = self.summary()
         for title, rows in (("per true DSC", summary["per_bin"]), ("per group", summary["per_group"])):
             table = Table(title=title)
-            for name in ("", *_COLUMNS):
+            table.add_column("", no_wrap=True, min_width=10)
+            for name in _COLUMNS:
                 table.add_column(name, justify="right")
             for name, row in [*rows.items(), ("all", summary["all"])]:
                 cells = (row[key] for key in _COLUMNS.values())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hearts import Heart
 from looking import Look, agreement, coloured, on_screen, recognise, within
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserType, sync_playwright
 from pydicom import dcmread
 from road import Road, voxels
 from scipy.ndimage import binary_dilation
@@ -24,12 +24,9 @@ Planes = np.ndarray
 
 
 @pytest.fixture(scope="module")
-def browser(viewer_pages: Path) -> Iterator[BrowserContext]:
-    """One Chromium for all tests: what it compiled of the viewer, it keeps."""
+def chromium() -> Iterator[BrowserType]:
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM_FLAGS))
-        yield chromium.new_context(viewport={"width": 1280, "height": 800})
-        chromium.close()
+        yield playwright.chromium
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +36,13 @@ def phantom_viewer(phantom_road: Road, viewer_pages: Path) -> Iterator[Viewer]:
 
 
 @contextmanager
-def looking_at(road: Road, viewer: Viewer, browser: BrowserContext) -> Iterator[Look]:
-    """The road's study, opened in the viewer. A failure leaves a screenshot."""
-    look = Look(browser.new_page(), SCREENSHOTS)
+def looking_at(road: Road, viewer: Viewer, chromium: BrowserType) -> Iterator[Look]:
+    """The road's study, opened in the viewer. A failure leaves a screenshot.
+
+    A browser of its own each time: software GL gives back what one page drew with only when the browser ends.
+    """
+    browser = chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM_FLAGS))
+    look = Look(browser.new_page(viewport={"width": 1280, "height": 800}), SCREENSHOTS)
     try:
         look.open_study(viewer.url(road.study_instance_uid))
         yield look
@@ -51,7 +52,7 @@ def looking_at(road: Road, viewer: Viewer, browser: BrowserContext) -> Iterator[
         failure.add_note(f"page errors: {look.page_errors}; console: {look.console_errors[-5:]}; see {SCREENSHOTS}/failed.png")
         raise
     finally:
-        look.page.close()
+        browser.close()
 
 
 def description(road: Road, query: str, kind: str) -> str:
@@ -83,27 +84,27 @@ def check_page(look: Look, page: Planes) -> None:
 
 
 def test_the_query_draws_on_its_slices(
-    phantom_road: Road, phantom: PhantomStudy, phantom_viewer: Viewer, browser: BrowserContext
+    phantom_road: Road, phantom: PhantomStudy, phantom_viewer: Viewer, chromium: BrowserType
 ) -> None:
     query = phantom.queries[1]
-    with looking_at(phantom_road, phantom_viewer, browser) as look:
+    with looking_at(phantom_road, phantom_viewer, chromium) as look:
         look.open_segmentation(str(query.dataset.SeriesDescription))
         look.keep("phantom-query")
         check_slices(look, query.segmentation.any(0), least=4)
 
 
 def test_the_error_map_draws_on_its_slices(
-    phantom_road: Road, phantom: PhantomStudy, phantom_viewer: Viewer, browser: BrowserContext
+    phantom_road: Road, phantom: PhantomStudy, phantom_viewer: Viewer, chromium: BrowserType
 ) -> None:
     error_map = np.any(list(voxels(phantom_road.answer("bad", "error_map"), phantom.images).values()), axis=0)
-    with looking_at(phantom_road, phantom_viewer, browser) as look:
+    with looking_at(phantom_road, phantom_viewer, chromium) as look:
         look.open_segmentation(description(phantom_road, "bad", "error_map"))
         look.keep("phantom-error-map")
         check_slices(look, error_map, least=3)
 
 
-def test_the_summary_page_shows(phantom_road: Road, phantom_viewer: Viewer, browser: BrowserContext) -> None:
-    with looking_at(phantom_road, phantom_viewer, browser) as look:
+def test_the_summary_page_shows(phantom_road: Road, phantom_viewer: Viewer, chromium: BrowserType) -> None:
+    with looking_at(phantom_road, phantom_viewer, chromium) as look:
         look.open_picture(description(phantom_road, "bad", "summary"))
         look.keep("phantom-summary")
         check_page(look, summary_page(phantom_road, "bad"))
@@ -111,7 +112,7 @@ def test_the_summary_page_shows(phantom_road: Road, phantom_viewer: Viewer, brow
 
 @pytest.mark.realdata
 def test_a_real_cine_series_with_query_error_map_and_summary(
-    heart_road: Road, heart: Heart, viewer_pages: Path, browser: BrowserContext
+    heart_road: Road, heart: Heart, viewer_pages: Path, chromium: BrowserType
 ) -> None:
     """With several phases the viewer numbers slices in its own way: what is drawn must lie on the slice whose picture is shown.
 
@@ -120,7 +121,7 @@ def test_a_real_cine_series_with_query_error_map_and_summary(
     with Viewer(viewer_pages, heart_road.archive.dicomweb_url) as viewer:
         for name, segmentation in (("heart-query", heart.bad), ("heart-error-map", heart_road.answer("bad", "error_map"))):
             planes = np.any(list(voxels(segmentation, heart.judged_images).values()), axis=0)
-            with looking_at(heart_road, viewer, browser) as look:
+            with looking_at(heart_road, viewer, chromium) as look:
                 look.open_segmentation(str(segmentation.SeriesDescription))
                 look.middle_phase()
                 look.keep(name)
@@ -130,7 +131,7 @@ def test_a_real_cine_series_with_query_error_map_and_summary(
                 seen = coloured(viewport)
                 assert seen.sum() > 1000, "nothing is drawn"
                 assert within(seen, binary_dilation(expected, iterations=3)) > 0.9, "something else is drawn than the SEG holds"
-        with looking_at(heart_road, viewer, browser) as look:
+        with looking_at(heart_road, viewer, chromium) as look:
             look.open_picture(description(heart_road, "bad", "summary"))
             look.keep("heart-summary")
             check_page(look, summary_page(heart_road, "bad"))
