@@ -45,7 +45,7 @@ class Look:
 
     def open_picture(self, description: str) -> None:
         """Open a series of one picture and wait until the viewport shows something else than before."""
-        before = self._settled()
+        before = self.wait_for_picture()
         self.open_series(description)
         for _ in range(OPENED_MS // DRAWN_MS):
             self.page.wait_for_timeout(DRAWN_MS)
@@ -53,7 +53,7 @@ class Look:
                 break
         self.page.wait_for_timeout(4 * DRAWN_MS)
 
-    def _settled(self) -> Colours:
+    def wait_for_picture(self) -> Colours:
         """The viewport once it shows a picture that does not change any more: a series of many images loads for a while."""
         before = self.viewport()
         for _ in range(OPENED_MS // DRAWN_MS):

@@ -91,8 +91,10 @@ class Viewer:
         self._http.daemon_threads = True
         self._thread = Thread(target=self._http.serve_forever, daemon=True)
 
-    def url(self, study_instance_uid: str) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}/viewer?StudyInstanceUIDs={study_instance_uid}"
+    def url(self, study_instance_uid: str, series_instance_uid: str = "") -> str:
+        """The page of a study, or of one series of it alone."""
+        only = f"&SeriesInstanceUIDs={series_instance_uid}" if series_instance_uid else ""
+        return f"http://127.0.0.1:{self._http.server_port}/viewer?StudyInstanceUIDs={study_instance_uid}{only}"
 
     def __enter__(self) -> Self:
         self._thread.start()
