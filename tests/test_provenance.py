@@ -58,7 +58,7 @@ def test_series_number_follows_the_query(written, number):
 
 
 def test_series_description_carries_verdict_and_predicted_dsc():
-    assert series_description(build(), "summary") == "QC FAIL predicted DSC 0.47"
+    assert series_description(build(), "summary") == "QC FAIL 0.47 predicted DSC"
     assert series_description(build(Verdict.UNASSESSABLE, images=False), "report") == "QC UNASSESSABLE not assessed report"
     for verdict in (Verdict.PASS, Verdict.FAIL, Verdict.REVIEW, Verdict.UNASSESSABLE):
         descriptions = {series_description(build(verdict), kind) for kind in SOP_CLASSES}

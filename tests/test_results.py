@@ -26,7 +26,7 @@ def test_all_results_of_one_case(tmp_path):
         assert result.sop_class_uid == SOP_CLASSES[result.kind]
         assert (header.StudyInstanceUID, header.PatientID) == (STUDY, "P1")
         assert (header.Manufacturer, header.ManufacturerModelName) == ("qcnode", "qcnode")
-        assert header.SeriesDescription.startswith("QC FAIL predicted DSC 0.47")
+        assert header.SeriesDescription.startswith("QC FAIL 0.47 predicted DSC")
         assert (header.ContentDate, header.ContentTime) == ("20260304", "050607.000890")
         assert (header.InstanceCreationDate, header.InstanceCreationTime) == ("20260304", "050607.000890")
         series.add((header.SeriesInstanceUID, header.SeriesNumber))

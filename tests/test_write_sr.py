@@ -88,7 +88,7 @@ def test_the_document():
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
     assert (report.CompletionFlag, report.PreliminaryFlag, report.VerificationFlag) == ("COMPLETE", "FINAL", "UNVERIFIED")
     assert report.StudyInstanceUID == STUDY
-    assert report.SeriesDescription == "QC FAIL predicted DSC 0.47 report"
+    assert report.SeriesDescription == "QC FAIL 0.47 predicted DSC report"
     assert report.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99QCNODE"
 
 

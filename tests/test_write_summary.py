@@ -35,7 +35,7 @@ def test_it_is_a_series_of_its_own_in_the_study_of_the_query():
     summary = read(inputs)
     assert summary.StudyInstanceUID == STUDY
     assert summary.SeriesInstanceUID not in {inputs.query.SeriesInstanceUID, inputs.sources[0].SeriesInstanceUID}
-    assert summary.SeriesDescription == "QC FAIL predicted DSC 0.47"
+    assert summary.SeriesDescription == "QC FAIL 0.47 predicted DSC"
     assert str(summary.PatientName) == "Doe^Jane"
     assert summary.SourceImageSequence[0].ReferencedSOPInstanceUID == inputs.query.SOPInstanceUID
 

@@ -65,9 +65,10 @@ def series_number(inputs: ReportInputs, kind: Kind) -> int:
 
 
 def series_description(inputs: ReportInputs, kind: Kind) -> str:
-    """What a list of series shows, at most 64 characters: "QC FAIL predicted DSC 0.47"."""
+    """What a list of series shows, at most 64 characters: "QC FAIL 0.47 predicted DSC"."""
     prediction = inputs.assessment.prediction
-    found = f"predicted DSC {prediction.predicted_dsc:.2f}" if prediction is not None else "not assessed"
+    # the number first: lists of series are narrow and cut the end off
+    found = f"{prediction.predicted_dsc:.2f} predicted DSC" if prediction is not None else "not assessed"
     return f"QC {inputs.assessment.verdict} {found}{_DESCRIPTION[kind]}"
 
 

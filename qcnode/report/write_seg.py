@@ -84,7 +84,7 @@ def write_error_map(inputs: ReportInputs) -> Dataset | None:
         specific_character_set=CHARACTER_SET,
         **equipment(inputs),
     )
-    _name_sources(error_map, planes)
+    _name_sources(error_map, planes, inputs.case.query.series_instance_uid)
     _pin_dimensions(error_map, uid_for(inputs, "error_map", "dimensions"))
     apply_identity(error_map, attributes)
     pin_times(error_map, inputs.created)
@@ -175,8 +175,8 @@ def _stand_in_uid(z: int) -> str:
     return f"2.25.{z + 1}"
 
 
-def _name_sources(error_map: Dataset, planes: list[_Plane]) -> None:
-    """Exchange the stand-ins for the instances and frames that the planes really are."""
+def _name_sources(error_map: Dataset, planes: list[_Plane], query_series_instance_uid: str) -> None:
+    """Exchange the stand-ins for the instances and frames that the planes really are; only the images' series stays referenced."""
     of_stand_in = {_stand_in_uid(z): plane for z, plane in enumerate(planes)}
     per_frame = [
         source
@@ -194,8 +194,11 @@ def _name_sources(error_map: Dataset, planes: list[_Plane]) -> None:
         if plane.frame_number is not None and "PurposeOfReferenceCodeSequence" in reference:
             reference.ReferencedFrameNumber = plane.frame_number
     error_map.SourceImageSequence = _each_once(error_map.SourceImageSequence)
-    for series in error_map.ReferencedSeriesSequence:
+    # Viewers (OHIF 3.12) take any referenced series for the one to draw on, so the query's is named in SourceImageSequence only.
+    images = [series for series in error_map.ReferencedSeriesSequence if series.SeriesInstanceUID != query_series_instance_uid]
+    for series in images:
         series.ReferencedInstanceSequence = _each_once(series.ReferencedInstanceSequence)
+    error_map.ReferencedSeriesSequence = images
 
 
 def _each_once(references: Iterable[Dataset]) -> list[Dataset]:

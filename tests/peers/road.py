@@ -56,7 +56,7 @@ class Road:
         self.archive.upload(folder)
         self.queries |= {name: str(dataset.SOPInstanceUID) for name, dataset in queries.items()}
         wait_for(self._all_judged, JUDGED_SECONDS, "verdicts", explain=self._explain)
-        wait_for(lambda: not self.node.undelivered(), 60, "deliveries", explain=self._explain)
+        wait_for(self.node.has_answered, 60, "deliveries", explain=self._explain)
 
     def outcome(self, query: str) -> Outcome:
         """verdict.json of a query by its name."""

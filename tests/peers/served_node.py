@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,18 +63,20 @@ class ServedNode:
         finally:
             database.close()
 
-    def undelivered(self) -> dict[str, int]:
-        """Deliveries that are not done, by state."""
+    def deliveries(self) -> dict[str, int]:
+        """How many deliveries there are, by state."""
         database = open_database(self.storage)
         try:
-            counts: dict[str, int] = {}
+            counts: Counter[str] = Counter()
             for states in Outbox(database).counts().values():
-                for state, number in states.items():
-                    if state != "DELIVERED":
-                        counts[state] = counts.get(state, 0) + number
-            return counts
+                counts.update(states)
+            return {state: number for state, number in counts.items() if number}
         finally:
             database.close()
+
+    def has_answered(self) -> bool:
+        """Whether every object of every settled case is delivered, and nothing else is on its way."""
+        return self.deliveries() == {"DELIVERED": sum(len(outcome.objects) for outcome in self.outcomes().values())}
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another command of the program on this node's configuration."""
