@@ -15,14 +15,6 @@ def _missing(text: str, required_by: str) -> None:
     pytest.skip(text)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests by file, so that what a file sets up is set up once; the peers' files share an archive."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "peers" else item.path.name))
-
-
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of real data sets (docs/testing.md)."""
