@@ -53,7 +53,6 @@ class ReasonCode(StrEnum):
     SINGLE_SLICE = "single-slice"
     SEVERAL_ORIENTATIONS = "several-orientations"
     SEVERAL_IMAGES_PER_POSITION = "several-images-per-position"
-    SEVERAL_FRAME_TYPES = "several-frame-types"
     SEVERAL_STACKS = "several-stacks-referenced"
     UNEVEN_SPACING = "uneven-spacing"
     MISSING_SLICE = "missing-slice"
@@ -138,7 +137,6 @@ class InstanceHeader:
     software_versions: str = ""
     predecessor_uids: tuple[str, ...] = ()  # SEG only: PredecessorDocuments / replaced instance, where given
     content_datetime: str = ""  # InstanceCreationDate+Time or ContentDate+Time, as written
-    equipment_uid: str = ""
     referenced_sop_classes: tuple[str, ...] = ()  # SEG only: the SOP classes of `referenced_instances`, each once
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -50,7 +50,8 @@ class _Findings:
 
     source: SeriesVolume | None = None
     query_masks: npt.NDArray[np.bool_] | None = None
-    notes: tuple[Reason, ...] = ()
+    notes: tuple[Reason, ...] = ()  # recorded with the verdict
+    doubts: tuple[Reason, ...] = ()  # recorded, and no PASS with them
     tissue_segments: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     timings_ms: dict[str, float] = field(default_factory=dict)
 
@@ -118,6 +119,7 @@ def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment
         contrasts = _contrasts(case, source)
     with findings.timed("predict"):
         prediction = judge_of_task.predictor.predict(contrasts, query)
+    prediction = replace(prediction, notes=(*prediction.notes, *findings.doubts))
     verdict, reasons = judge(prediction, judge_of_task.limits)
     return Assessment(verdict, (*reasons, *findings.notes), prediction, judge_of_task.predictor.weights)
 
@@ -142,6 +144,9 @@ def _read_query(case: Case, judge_of_task: Judge, findings: _Findings, grid: Gri
     if segmentation.resampled:
         text = "the segmentation lies on another grid than its images and was resampled with nearest neighbour"
         findings.notes = (Reason(ReasonCode.SEG_RESAMPLED, text),)
+    if segmentation.outside_voxels:
+        text = f"{segmentation.outside_voxels} segmented voxels lie outside of the images and were not judged"
+        findings.doubts = (Reason(ReasonCode.PARTIAL_COVERAGE, text),)
     if not findings.query_masks.any():
         raise Rejected(ReasonCode.EMPTY_SEGMENTATION, "no voxel belongs to a tissue of the task")
     return findings.query_masks

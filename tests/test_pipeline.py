@@ -107,6 +107,18 @@ def test_an_unreadable_image_is_unassessable(case: Case, tmp_path: Path) -> None
     assert (tmp_path / "out" / "report.dcm").exists()
 
 
+def test_tissue_outside_of_the_images_is_told_and_does_not_pass(study: PhantomStudy, case: Case, tmp_path: Path) -> None:
+    """The segmenter saw two slices more than the node has."""
+    fewer = replace(case, contrasts={"cine": Stack("1", case.contrasts["cine"].frames[:-2])})
+    segmentation = np.zeros_like(study.queries[0].segmentation)
+    segmentation[:, :, 60:100, 60:100] = True
+    query = seg_of(segmentation, study.images, study.study)
+    whole = _case(study, query, list(case.contrasts["cine"].frames), tmp_path)
+    outcome = assess(replace(whole, contrasts=fewer.contrasts), judge_that_says(prediction(0.9)), tmp_path / "out")
+    assert outcome.verdict is Verdict.REVIEW
+    assert ReasonCode.PARTIAL_COVERAGE in [r.code for r in outcome.reasons]
+
+
 @pytest.mark.parametrize("with_images", [True, False])
 def test_a_problem_found_by_matching_is_the_reason(case: Case, tmp_path: Path, with_images: bool) -> None:
     problem = Reason(ReasonCode.IMAGES_MISSING, "3 referenced images are not here")

@@ -84,7 +84,6 @@ def header_of(dataset: Dataset) -> InstanceHeader:
         software_versions="\\".join(texts(dataset, "SoftwareVersions")),
         predecessor_uids=_predecessors(dataset),
         content_datetime=_content_datetime(dataset),
-        equipment_uid=text(dataset, "DeviceUID"),
     )
 
 

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-FloatArray = npt.NDArray[np.floating]
-
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -79,15 +77,6 @@ def to_sitk(array: npt.NDArray[np.generic], grid: Grid) -> sitk.Image:
     columns = np.asarray(grid.direction, float)[::-1].T
     picture.SetDirection([float(v) for v in columns.ravel()])
     return picture
-
-
-def grid_of(picture: sitk.Image) -> Grid:
-    """Grid of a three-dimensional SimpleITK image."""
-    columns = np.asarray(picture.GetDirection(), float).reshape(3, 3).T[::-1]
-    x, y, z = picture.GetSize()
-    sx, sy, sz = picture.GetSpacing()
-    dz, dy, dx = (_triple(c) for c in columns)
-    return Grid((z, y, x), (sz, sy, sx), _triple(picture.GetOrigin()), (dz, dy, dx))
 
 
 def resample(array: npt.NDArray[np.generic], source: Grid, target: Grid, *, nearest: bool) -> npt.NDArray[np.generic]:

@@ -60,11 +60,6 @@ def reason_concept(code: ReasonCode) -> Code:
     return _private(code.value, code.value.replace("-", " "))
 
 
-def tissue_concept(code: tuple[str, str, str]) -> Code:
-    """A tissue's own code (value, scheme designator, meaning)."""
-    return Code(*code)
-
-
 def coding_schemes() -> list[CodingSchemeIdentificationItem]:
     """Coding Scheme Identification Sequence: who stands behind 99QCNODE."""
     return [CodingSchemeIdentificationItem(SCHEME, name="qcnode private codes", responsible_organization="qcnode")]

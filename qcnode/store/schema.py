@@ -21,11 +21,6 @@ def states_before(moves: Moves, state: str) -> tuple[str, ...]:
     return tuple(before for before, after in moves.items() if state in after)
 
 
-def finished_states(moves: Moves) -> tuple[str, ...]:
-    """The states that nothing leads out of."""
-    return tuple(state for state, after in moves.items() if not after)
-
-
 class UtcDateTime(TypeDecorator[datetime]):
     """A timezone-aware datetime, kept as ISO 8601 text in UTC with microseconds, which sorts as time does."""
 
