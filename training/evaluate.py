@@ -16,7 +16,7 @@ from rich.table import Table
 
 from qcnode.assess import metrics
 from qcnode.assess.inference import QCPredictor
-from training.cohorts.acdc import LabelledVolume
+from training.cohorts import LabelledVolume
 from training.export import record_results
 from training.library import TISSUES
 from training.queries import Labels, apply_plan, draw_plan

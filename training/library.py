@@ -18,7 +18,8 @@ from torch import nn
 
 from qcnode.assess.inputs import class_probabilities, numbers, pseudo_reference
 from qcnode.imaging.preprocess import Frame, Orientation, field_frame, normalise, square_frame
-from training.cohorts.acdc import STRUCTURES, LabelledVolume
+from training.cohorts import LabelledVolume
+from training.cohorts.acdc import STRUCTURES
 from training.config import Recipe
 from training.queries import Labels, apply_plan, draw_plan
 from training.targets import quality_targets, tissue_channels

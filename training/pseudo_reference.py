@@ -15,7 +15,8 @@ from qcnode.assess.inputs import neighbours
 from qcnode.assess.networks.unet2d import UNet2D
 from qcnode.imaging.preprocess import Orientation, field_frame, normalise
 from training.augment import change_look, draw_look, draw_warp, warp_planes
-from training.cohorts.acdc import STRUCTURES, LabelledVolume
+from training.cohorts import LabelledVolume
+from training.cohorts.acdc import STRUCTURES
 from training.config import PseudoReference, Recipe
 from training.losses import segmentation_loss
 from training.train import fit

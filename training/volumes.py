@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qcnode.demo.phantom import make_phantom
-from training.cohorts import acdc
-from training.cohorts.acdc import LabelledVolume
+from training.cohorts import LabelledVolume, acdc
 from training.config import Recipe
 
 
@@ -36,7 +35,7 @@ def labelled_phantom(seed: int) -> LabelledVolume:
     labels = np.zeros(made.reference.shape[1:], np.uint8)
     for i, tissue in enumerate(made.reference):
         labels[tissue] = i + 1
-    return LabelledVolume(f"phantom{seed}", f"phantom{seed}", made.volume, labels)
+    return LabelledVolume(f"phantom{seed}", f"phantom{seed}", (made.volume,), labels)
 
 
 def is_phantom(volume: LabelledVolume) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,10 @@ import numpy.typing as npt
 
 from qcnode.errors import ConfigurationError
 from qcnode.imaging.grid import Grid, Volume
+from training.cohorts import LabelledVolume
 
 STRUCTURES = ("right ventricle", "myocardium", "left ventricle")
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledVolume:
-    """A volume with its expert labels (z, y, x; 0 background, i + 1 is STRUCTURES[i])."""
-
-    patient: str
-    name: str
-    volume: Volume
-    labels: npt.NDArray[np.uint8]
+CONTRASTS = ("cine",)
 
 
 def patients(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -73,7 +64,7 @@ def _read(patient: str, path: Path) -> LabelledVolume:
         raise ValueError(f"unknown labels {unknown}")
     z, y, x = values.shape
     grid = Grid((z, y, x), spacing, (0.0, 0.0, 0.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
-    return LabelledVolume(patient, path.name.removesuffix(".nii.gz"), Volume(values.astype(np.float32), grid), labels.astype(np.uint8))
+    return LabelledVolume(patient, path.name.removesuffix(".nii.gz"), (Volume(values.astype(np.float32), grid),), labels.astype(np.uint8))
 
 
 def _array(path: Path) -> tuple[npt.NDArray[np.float32], tuple[float, float, float]]:
