@@ -35,7 +35,11 @@ class ReasonCode(StrEnum):
     ABOVE_THRESHOLD = "above-threshold"
     BELOW_THRESHOLD = "below-threshold"
     NEAR_THRESHOLD = "near-threshold"
+    INTERVAL_STRADDLES = "interval-straddles-threshold"
+    BELOW_REVIEW_POINT = "below-review-point"  # above the threshold, but where calibration still found too many failures
     PARTIAL_COVERAGE = "partial-coverage"  # tissue outside of the box that the network sees
+    QUERY_NOVEL = "query-unlike-any-segmentation"
+    IMAGE_NOVEL = "image-unlike-training"
     # the query segmentation
     EMPTY_SEGMENTATION = "empty-segmentation"
     SEG_UNREADABLE = "seg-unreadable"
@@ -202,7 +206,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the network estimates, on the source grid. Nothing here was measured against a reference."""
+    """What the network estimates, on the source grid. Nothing here was measured against a reference.
+
+    dsc_interval, nsd_interval: (low, high), which hold the true values with the probability `interval_level`; None where the weights are
+    not calibrated. image_p_value, query_p_value: conformal p-values of "is like the training data", small where it is not; the model card's
+    cut-offs decide `image_is_novel` and `query_is_novel`.
+    """
 
     predicted_dsc: float
     predicted_nsd: float
@@ -213,6 +222,13 @@ class Prediction:
     device: str
     box: tuple[tuple[int, int], ...] = ()  # (start, stop) per z, y, x that the network saw, on the source grid
     notes: tuple[Reason, ...] = ()
+    dsc_interval: tuple[float, float] | None = None
+    nsd_interval: tuple[float, float] | None = None
+    interval_level: float | None = None
+    image_p_value: float | None = None
+    query_p_value: float | None = None
+    image_is_novel: bool = False
+    query_is_novel: bool = False
 
     @property
     def error_voxels(self) -> dict[str, int]:

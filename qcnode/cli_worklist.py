@@ -121,7 +121,7 @@ def items_table(items: list[Item]) -> Table:
     for i in items:
         state = f"{i.state} {i.reader}" if i.reader and i.state == "CLAIMED" else i.decision or i.state
         reasons = "; ".join(r.text for r in i.reasons)
-        numbers = (_number(i.predicted_dsc), _number(i.predicted_nsd))
+        numbers = (_number(i.predicted_dsc, i.dsc_low, i.dsc_high), _number(i.predicted_nsd, i.nsd_low, i.nsd_high))
         cells = (i.patient_name, i.patient_id, i.study_date, i.task, reasons, state)
         table.add_row(str(i.item_id), i.verdict, *numbers, *(escape(cell) for cell in cells))
     return table
@@ -133,7 +133,9 @@ def _rows(i: Item) -> list[tuple[str, str]]:
         ("state", i.state),
         ("verdict", i.verdict),
         ("reasons", "\n".join(f"{r.code}: {r.text}" for r in i.reasons)),
-        ("predicted DSC, NSD", f"{_number(i.predicted_dsc)}, {_number(i.predicted_nsd)}"),
+        ("predicted DSC", _number(i.predicted_dsc, i.dsc_low, i.dsc_high)),
+        ("predicted NSD", _number(i.predicted_nsd, i.nsd_low, i.nsd_high)),
+        ("level of the intervals", "–" if i.interval_level is None else f"{100 * i.interval_level:g} %"),
         ("patient", f"{i.patient_name}, ID {i.patient_id}"),
         ("study", f"{i.study_instance_uid}, {i.study_date}, accession number {i.accession_number or '–'}"),
         ("query SEG", i.query_sop_instance_uid),
@@ -143,5 +145,8 @@ def _rows(i: Item) -> list[tuple[str, str]]:
     ]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _number(value: float | None, low: float | None, high: float | None) -> str:
+    """A predicted number, and its interval where there is one: "0.81 (0.72-0.88)"."""
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"

@@ -56,10 +56,13 @@ class Matching(_Section):
 
 
 class Threshold(_Section):
-    """PASS at or above value + margin, FAIL below value - margin, REVIEW between."""
+    """FAIL below value, REVIEW where the prediction's interval begins below it, else PASS.
+
+    With a margin: PASS at or above value + margin, FAIL below value - margin, REVIEW between.
+    """
 
     value: float = Field(default=0.75, ge=0, le=1)
-    margin: float = Field(default=0.05, ge=0, le=0.5)
+    margin: float | None = Field(default=None, ge=0, le=0.5)
 
 
 class SeriesRule(_Section):

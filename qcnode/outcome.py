@@ -33,12 +33,20 @@ class TissueNumbers:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Predicted, never measured: pooled DSC and NSD at tolerance_mm, and the tissues' numbers."""
+    """Predicted, never measured: pooled DSC and NSD at tolerance_mm, their intervals (low, high) at interval_level, the tissues' numbers.
+
+    The p-values say how like the training data images and query are. All of these are None where the weights have no calibration.
+    """
 
     dsc: float
     nsd: float
     tolerance_mm: float
     per_tissue: dict[str, TissueNumbers]
+    dsc_interval: tuple[float, float] | None = None
+    nsd_interval: tuple[float, float] | None = None
+    interval_level: float | None = None
+    image_p_value: float | None = None
+    query_p_value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import pydicom
 
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.verdict import Limits, judge
-from qcnode.case import Assessment, Case, Reason, ReasonCode, ResultObject, Stack, Verdict
+from qcnode.case import Assessment, Case, Prediction, Reason, ReasonCode, ResultObject, Stack, Verdict
 from qcnode.errors import Rejected
 from qcnode.headers import read_header
 from qcnode.imaging.grid import Grid, Volume, resample
@@ -40,8 +40,9 @@ class Judge:
     @property
     def judging(self) -> Judging:
         """The judging configuration, as it goes into the report and into the UIDs of the results."""
-        description = self.limits.describe()
-        return Judging(digest=sha256(description.encode()).hexdigest(), description=description)
+        description, nsd = self.limits.describe(), self.limits.predicted_nsd
+        digest = sha256(description.encode()).hexdigest()
+        return Judging(digest, description, dsc_threshold=self.limits.predicted_dsc.value, nsd_threshold=nsd.value if nsd else None)
 
 
 @dataclass(slots=True)
@@ -121,7 +122,9 @@ def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment
         prediction = judge_of_task.predictor.predict(contrasts, query)
     prediction = replace(prediction, notes=(*prediction.notes, *findings.doubts))
     verdict, reasons = judge(prediction, judge_of_task.limits)
-    return Assessment(verdict, (*reasons, *findings.notes), prediction, judge_of_task.predictor.weights)
+    # numbers that nobody should trust are not reported: neither in the SR nor as an error map
+    reported = None if verdict is Verdict.UNASSESSABLE else prediction
+    return Assessment(verdict, (*reasons, *findings.notes), reported, judge_of_task.predictor.weights)
 
 
 def _read_source(case: Case, findings: _Findings) -> SeriesVolume:
@@ -201,10 +204,6 @@ def _headers(stacks: Iterable[Stack]) -> tuple[pydicom.Dataset, ...]:
 
 def _outcome(inputs: ReportInputs, objects: tuple[ResultObject, ...], timings_ms: dict[str, float]) -> Outcome:
     case, assessment, prediction = inputs.case, inputs.assessment, inputs.assessment.prediction
-    predicted = None
-    if prediction is not None:
-        per_tissue = {t: TissueNumbers(prediction.per_tissue_dsc.get(t), n) for t, n in prediction.error_voxels.items()}
-        predicted = Predicted(prediction.predicted_dsc, prediction.predicted_nsd, prediction.tolerance_mm, per_tissue)
     return Outcome(
         case_id=case.case_id,
         study_instance_uid=case.study_instance_uid,
@@ -212,7 +211,7 @@ def _outcome(inputs: ReportInputs, objects: tuple[ResultObject, ...], timings_ms
         task=case.task,
         weights=assessment.weights,
         device=prediction.device if prediction else None,
-        predicted=predicted,
+        predicted=_predicted(prediction) if prediction else None,
         verdict=assessment.verdict,
         reasons=assessment.reasons,
         completeness_evidence=case.completeness_evidence,
@@ -221,6 +220,20 @@ def _outcome(inputs: ReportInputs, objects: tuple[ResultObject, ...], timings_ms
         judging_digest=inputs.judging.digest,
         qcnode_version=inputs.version,
         created=inputs.created.isoformat(),
+    )
+
+
+def _predicted(prediction: Prediction) -> Predicted:
+    return Predicted(
+        dsc=prediction.predicted_dsc,
+        nsd=prediction.predicted_nsd,
+        tolerance_mm=prediction.tolerance_mm,
+        per_tissue={t: TissueNumbers(prediction.per_tissue_dsc.get(t), n) for t, n in prediction.error_voxels.items()},
+        dsc_interval=prediction.dsc_interval,
+        nsd_interval=prediction.nsd_interval,
+        interval_level=prediction.interval_level,
+        image_p_value=prediction.image_p_value,
+        query_p_value=prediction.query_p_value,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from qcnode.assess.inference import QCPredictor
-from qcnode.assess.model_card import ModelCard
-from qcnode.assess.verdict import Limit, Limits
+from qcnode.assess.model_card import CalibrationFacts, ModelCard
+from qcnode.assess.verdict import UNCALIBRATED_MARGIN, Limit, Limits
 from qcnode.config import Config, Task, Threshold
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.matching import ContrastRule, TaskRule
@@ -39,7 +40,7 @@ def load_tasks(config: Config) -> dict[str, JudgedTask]:
     for name, task in config.tasks.items():
         if task.enabled:
             predictor = QCPredictor(weights_directory(task.weights), device=config.inference.device, threads=config.inference.threads)
-            tasks[name] = JudgedTask(_rule(name, task, predictor.card), Judge(predictor, _limits(task)))
+            tasks[name] = JudgedTask(_rule(name, task, predictor.card), Judge(predictor, limits_of(task, predictor.card.calibration)))
     if not tasks:
         raise ConfigurationError("tasks: no task is enabled, so nothing could be judged")
     return tasks
@@ -56,8 +57,14 @@ def _rule(name: str, task: Task, card: ModelCard) -> TaskRule:
     return TaskRule(name, card.structure_list(), card.tissue_list(), tuple(rules))
 
 
-def _limits(task: Task) -> Limits:
-    def limit(threshold: Threshold) -> Limit:
-        return Limit(threshold.value, threshold.margin)
+def limits_of(task: Task, calibration: CalibrationFacts | None) -> Limits:
+    """What config.yaml asks of the numbers, completed by what the weights know of their own certainty."""
+    dsc, nsd = task.predicted_dsc, task.predicted_nsd
+    review_below = calibration.flag_below if calibration and math.isclose(dsc.value, calibration.failure_below) else None
+    return Limits(_limit(dsc, calibration, review_below), _limit(nsd, calibration, None) if nsd else None)
 
-    return Limits(limit(task.predicted_dsc), limit(task.predicted_nsd) if task.predicted_nsd else None)
+
+def _limit(threshold: Threshold, calibration: CalibrationFacts | None, review_below: float | None) -> Limit:
+    if threshold.margin is not None or calibration is None:
+        return Limit(threshold.value, UNCALIBRATED_MARGIN if threshold.margin is None else threshold.margin)
+    return Limit(threshold.value, level=calibration.level, review_below=review_below)

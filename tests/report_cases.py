@@ -184,6 +184,15 @@ def build(
     )
 
 
+def with_intervals(inputs: ReportInputs) -> ReportInputs:
+    """The same case by calibrated weights: intervals at 90 %, and the threshold that they are held against."""
+    found = inputs.assessment.prediction
+    intervals = {"dsc_interval": (found.predicted_dsc - 0.09, found.predicted_dsc + 0.05), "nsd_interval": (0.21, 0.62)}
+    prediction = replace(found, **intervals, interval_level=0.9, image_p_value=0.4, query_p_value=0.6)
+    judging = replace(inputs.judging, dsc_threshold=0.75)
+    return replace(inputs, assessment=replace(inputs.assessment, prediction=prediction), judging=judging)
+
+
 def without_geometry(inputs: ReportInputs) -> ReportInputs:
     """The same case where the images were at hand, but could not be made a volume."""
     assessment = replace(inputs.assessment, verdict=Verdict.UNASSESSABLE, reasons=(REASONS[Verdict.UNASSESSABLE],), prediction=None)

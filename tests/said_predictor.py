@@ -11,6 +11,9 @@ from qcnode.pipeline import Judge
 from qcnode.tasks import weights_directory
 
 
+MARGIN = Limits(Limit(0.75, 0.05))
+
+
 class SaidPredictor:
     """Predicts what it was told, and remembers what it was shown."""
 
@@ -39,5 +42,5 @@ def prediction(dsc: float) -> Prediction:
     return Prediction(dsc, 0.8, 2.0, dict.fromkeys(tissues, dsc), np.zeros((3, 1, 1, 1), bool), tissues, "CPU")
 
 
-def judge_that_says(said: Prediction | Exception) -> Judge:
-    return Judge(SaidPredictor(said), Limits(Limit(0.75, 0.05)))
+def judge_that_says(said: Prediction | Exception, limits: Limits = MARGIN) -> Judge:
+    return Judge(SaidPredictor(said), limits)

@@ -36,7 +36,7 @@ ALLOWED = {
     "cli_worklist": ROAD,
     "cli": ROAD | {"node", "directory", "doctor", "demo", "cli_worklist"},
     "__main__": {"cli"},
-    "training": {"case", "errors", "tissues", "imaging", "assess", "demo.phantom"},
+    "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom"},
 }
 ONLY_IN = {
     "pynetdicom": ("qcnode.ingest", "qcnode.deliver.c_store", "qcnode.demo.pacs"),

@@ -35,6 +35,11 @@ def test_a_wrong_key_is_named(tmp_path: Path, text: str, said: str) -> None:
         load_config(write(tmp_path, text))
 
 
+def test_a_margin_is_a_choice(tmp_path: Path) -> None:
+    tasks = load_config(write(tmp_path, "tasks: {a: {weights: a}, b: {weights: b, predicted_dsc: {margin: 0.1}}}")).tasks
+    assert (tasks["a"].predicted_dsc.margin, tasks["b"].predicted_dsc.margin) == (None, 0.1)
+
+
 def test_all_wrong_keys_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as error:
         load_config(write(tmp_path, "listen: {port: x}\nretry: {first_seconds: 0}\n"))

@@ -1,5 +1,6 @@
 """One case from files to files, with a predictor that says what the test wants."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ import pydicom
 import pytest
 from said_predictor import judge_that_says, prediction
 
+from qcnode.assess.verdict import Limit, Limits
 from qcnode.case import Case, FrameRef, QueryRef, Reason, ReasonCode, Stack, Verdict
 from qcnode.demo.phantom_dicom import PhantomStudy, phantom_study, seg_of
 from qcnode.errors import Rejected
@@ -96,6 +98,44 @@ def test_what_the_network_refuses_is_unassessable_with_its_reason(case: Case, tm
     refusal = Rejected(ReasonCode.CONTRAST_MISSING, "the network needs a T1")
     outcome = assess(case, judge_that_says(refusal), tmp_path / "out")
     assert (outcome.verdict, outcome.reasons) == (Verdict.UNASSESSABLE, (refusal.reason,))
+
+
+def test_numbers_with_their_intervals_are_in_the_document(case: Case, tmp_path: Path) -> None:
+    said = replace(
+        prediction(0.81), dsc_interval=(0.72, 0.88), nsd_interval=(0.7, 0.9), interval_level=0.9, image_p_value=0.5, query_p_value=0.25
+    )
+    judge = judge_that_says(said, Limits(Limit(0.75, level=0.9)))
+    outcome = assess(case, judge, tmp_path / "out")
+    assert (outcome.verdict, outcome.reasons[0].code) == (Verdict.REVIEW, ReasonCode.INTERVAL_STRADDLES)
+    written = json.loads((tmp_path / "out" / "verdict.json").read_text())["predicted"]
+    assert (written["dsc_interval"], written["nsd_interval"], written["interval_level"]) == ([0.72, 0.88], [0.7, 0.9], 0.9)
+    assert (written["image_p_value"], written["query_p_value"]) == (0.5, 0.25)
+    assert read_outcome(tmp_path / "out") == outcome
+    report = pydicom.dcmread(tmp_path / "out" / "report.dcm")
+    assert "90 % interval 0.7200 to 0.8800" in report.to_json()
+    assert outcome.judging_digest != judge_that_says(said).judging.digest
+
+
+def test_images_unlike_the_training_data_get_no_numbers(case: Case, tmp_path: Path) -> None:
+    said = replace(prediction(0.97), image_is_novel=True, image_p_value=0.003)
+    outcome = assess(case, judge_that_says(said), tmp_path / "out")
+    assert (outcome.verdict, outcome.predicted) == (Verdict.UNASSESSABLE, None)
+    assert [r.code for r in outcome.reasons] == [ReasonCode.IMAGE_NOVEL]
+    assert "p = 0.003" in outcome.reasons[0].text
+    assert {o.kind for o in outcome.objects} == {"report", "summary"}
+    report = pydicom.dcmread(tmp_path / "out" / "report.dcm").to_json()
+    assert "0.97" not in report
+    assert "Measurement failure" in report
+
+
+def test_what_was_settled_before_there_were_intervals_is_read(case: Case, tmp_path: Path) -> None:
+    outcome = assess(case, judge_that_says(prediction(0.9)), tmp_path / "out")
+    path = tmp_path / "out" / "verdict.json"
+    content = json.loads(path.read_text())
+    for key in ("dsc_interval", "nsd_interval", "interval_level", "image_p_value", "query_p_value"):
+        del content["predicted"][key]
+    path.write_text(json.dumps(content))
+    assert read_outcome(tmp_path / "out") == outcome
 
 
 def test_an_unreadable_image_is_unassessable(case: Case, tmp_path: Path) -> None:

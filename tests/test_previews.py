@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import ImageDraw
-from report_cases import build, without_geometry
+from report_cases import build, with_intervals, without_geometry
 
 from qcnode.case import Reason, ReasonCode, Verdict
 from qcnode.report import colours
-from qcnode.report.previews import HEIGHT, WIDTH, draw_preview
+from qcnode.report.previews import _SPAN, HEIGHT, WIDTH, draw_preview
 from qcnode.tissues import Tissue
 
 
@@ -43,6 +43,28 @@ def test_the_page_says_it_all(verdict, written):
     assert any(text.startswith(f"Predicted DSC {prediction.predicted_dsc:.2f} is") for text in texts)
     assert has(page, colours.VERDICTS[verdict])
     assert all(has(page, colours.of_tissue(i)) for i in range(3))
+
+
+def test_intervals_are_a_bar_with_the_threshold(written, monkeypatch):
+    lines = []
+    draw = ImageDraw.ImageDraw.line
+    monkeypatch.setattr(ImageDraw.ImageDraw, "line", lambda self, xy, **options: (lines.append(tuple(xy)), draw(self, xy, **options)))
+    inputs = with_intervals(build())
+    page = draw_preview(inputs)
+    texts = [text for _, _, text in written]
+    assert {"90 %: 0.38-0.52", "90 %: 0.21-0.62", "needs 0.75"} <= set(texts)
+    assert texts.count("needs 0.75") == 1  # of the NSD nothing is asked
+    bar = page[159, WIDTH - 340 - 250 : WIDTH - 340]  # of the DSC, one column of pixels for every 0.004
+    filled = np.flatnonzero((bar == _SPAN).all(axis=-1)) / 250
+    assert filled.min() == pytest.approx(0.38, abs=0.02)
+    assert filled.max() == pytest.approx(0.52, abs=0.02)
+    (threshold,) = [line for line in lines if line[0] == line[2]]
+    assert threshold[0] == pytest.approx(WIDTH - 340 - 250 + 0.75 * 250)
+
+
+def test_without_intervals_there_is_no_bar(written):
+    assert not has(draw_preview(build()), _SPAN)
+    assert not any(text.startswith(("90 %", "needs")) for _, _, text in written)
 
 
 def test_slices_are_named_with_position_and_edges(written):

@@ -18,7 +18,7 @@ from qcnode.store.jobs import CASE_MOVES, QUERY_MOVES
 from qcnode.store.migrations import MIGRATIONS, Migration
 from qcnode.store.outbox import DELIVERY_MOVES
 from qcnode.store.schema import Moves, metadata
-from qcnode.store.worklist import ITEM_MOVES
+from qcnode.store.worklist import ITEM_MOVES, Worklist
 
 
 def _shape(path: Path) -> dict[str, object]:
@@ -40,6 +40,25 @@ def test_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'schema.sqlite3'}")
     metadata.create_all(engine)
     assert _shape(tmp_path / FILE_NAME) == _shape(tmp_path / "schema.sqlite3")
+
+
+def test_items_from_before_there_were_intervals_stay(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    database.close()
+    raw = sqlite3.connect(tmp_path / FILE_NAME)
+    for name in ("dsc_low", "dsc_high", "nsd_low", "nsd_high", "interval_level"):
+        raw.execute(f"ALTER TABLE worklist_item DROP COLUMN {name}")
+    raw.execute("DELETE FROM migration WHERE number = 2")
+    raw.execute("PRAGMA foreign_keys=OFF")
+    texts = "case_id, study_instance_uid, query_series_instance_uid, query_sop_instance_uid, task, patient_name, patient_id"
+    raw.execute(
+        f"INSERT INTO worklist_item ({texts}, accession_number, study_date, verdict, predicted_dsc, reasons, created_at, state)"
+        " VALUES ('1', '', '', '', '', '', '', '', '', 'FAIL', 0.4, '[]', '2026-05-04T08:00:00.000000', 'OPEN')"
+    )
+    raw.commit()
+    raw.close()
+    (item,) = Worklist(open_database(tmp_path)).list()
+    assert (item.predicted_dsc, item.dsc_low, item.interval_level) == (0.4, None, None)
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:

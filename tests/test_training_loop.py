@@ -1,7 +1,6 @@
-"""Fitting: a killed run gives the weights of one that was not, and a tiny run goes through every stage to exported weights."""
+"""Fitting: a killed run gives the weights of one that was not; losses, augmentation and the learning rate do what they say."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,20 +8,16 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from qcnode.assess.inference import QCPredictor
 from qcnode.errors import ConfigurationError
-from training import stages
+from tiny_training import RECIPE
 from training.augment import change_look, draw_look, draw_warp, warp_planes
 from training.cli import app
-from training.config import Schedule, read_recipe
-from training.dataset import QualityDataset, Turn, turned
-from training.evaluate import BINS, bin_of, choose_queries, figures, judge
-from training.library import load_entry
-from training.losses import error_map_loss, quality_loss, segmentation_loss
+from training.config import Tier, read_recipe
+from training.dataset import Turn, turned
+from training.losses import consistency_loss, error_map_loss, quality_loss, segmentation_loss
+from training.schedule import Schedule
 from training.train import fit, learning_rate
-from training.volumes import labelled_phantom
 
-RECIPE = Path(stages.__file__).parent / "recipes" / "cardiac-sax-first.yaml"
 SCHEDULE = Schedule(steps=12, batch=2, learning_rate=1e-2, averaging=0.5, snapshots=(0.5,), save_every=5)
 
 
@@ -48,8 +43,10 @@ def test_a_killed_run_resumes_exactly(tmp_path):
     for first, second in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(first, second)
     assert (tmp_path / "killed" / "snapshot-0.50.pt").is_file()
-    rows = list(csv.DictReader((tmp_path / "whole" / "log.csv").open()))
-    assert [int(r["step"]) for r in rows] == list(range(1, 13))
+    for run in ("whole", "killed"):
+        rows = list(csv.DictReader((tmp_path / run / "log.csv").open()))
+        assert [int(r["step"]) for r in rows] == list(range(1, 13))
+        assert (tmp_path / run / "curves.png").stat().st_size > 1000
 
 
 def test_learning_rate_warms_up_and_falls():
@@ -72,6 +69,7 @@ def test_losses_are_lowest_for_the_truth():
     seen[:, :, 1] = 0
     assert error_map_loss(wrong_in_padding, errors, seen) < 0.01
     assert quality_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.75, 0.25]])) == 0.5
+    assert consistency_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.75, 0.5]])) == 0.125
 
 
 def test_augmentation_moves_everything_together():
@@ -93,49 +91,14 @@ def test_recipe_errors_name_the_field(tmp_path):
     path.write_text(RECIPE.read_text().replace("tolerance_mm: 2.0", "tolerance_mm: -1"))
     with pytest.raises(ConfigurationError, match="tolerance_mm"):
         read_recipe(path)
-    answer = CliRunner().invoke(app, ["fit", str(path)])
+    answer = CliRunner().invoke(app, ["calibrate", str(path)])
     assert answer.exit_code == 1
     assert "tolerance_mm" in answer.output
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    """The recipe with everything small."""
-    recipe = read_recipe(RECIPE)
-    few = Schedule(steps=2, batch=2, learning_rate=1e-3, snapshots=(0.5,))
-    return recipe.model_copy(
-        update={
-            "pseudo_reference": recipe.pseudo_reference.model_copy(update={"side": 64, "crop": 32, "widths": (4, 8), "schedule": few}),
-            "queries": recipe.queries.model_copy(update={"generated": 4, "snapshots": 2}),
-            "network": recipe.network.model_copy(update={"width": 8, "side": 48, "schedule": few}),
-        }
-    )
-
-
-def test_all_stages_on_phantoms(tiny, tmp_path, monkeypatch):
-    volumes = [labelled_phantom(s) for s in (1101, 1102)]
-    monkeypatch.setattr(stages, "training_volumes", lambda recipe, data: volumes)
-    seen = []
-    for fold in (0, 1):
-        stages.fit_pseudo_reference(tiny, tmp_path, tmp_path, fold, lambda *a: seen.append(a))
-    stages.build_library(tiny, tmp_path, tmp_path, lambda *a: seen.append(a))
-    entry = load_entry(tmp_path / "library" / "phantom1101.npz")
-    assert entry.targets.shape == (6, 5)
-    assert entry.kinds[-1] == "snapshot"
-    dataset = QualityDataset([], [entry], tiny)
-    assert dataset.draw(np.random.default_rng(0)).query.shape[1:3] == (3, entry.size[0])
-    stages.fit_quality(tiny, tmp_path, lambda *a: seen.append(a))
-    card = stages.export_run(tiny, tmp_path, tmp_path / "model")
-    assert card.network.width == 8
-    case = judge(QCPredictor(tmp_path / "model", device="cpu"), volumes[0], "untouched", volumes[0].labels)
-    assert case.dsc == 1.0
-    assert 0 < case.predicted_dsc < 1
-    assert {s[0] for s in seen} == {"pseudo-reference 0", "pseudo-reference 1", "library", "QCResUNet"}
-
-
-def test_evaluation_fills_every_bin_alike():
-    volumes = [labelled_phantom(s) for s in (1103, 1104)]
-    chosen = choose_queries(volumes, 2)
-    assert len(chosen) == 2 * len(BINS)
-    assert [bin_of(v) for v in (0.29, 0.3, 0.35, 0.95, 1.0)] == [None, 0, 0, 6, 6]
-    assert figures([])["dsc_mae"] is None
+def test_the_gpu_tier_changes_what_it_names_and_nothing_else():
+    small, large = (read_recipe(RECIPE, tier) for tier in (Tier.CPU, Tier.GPU))
+    assert large.network.width > small.network.width
+    assert large.card == small.card
+    assert large.network.side == small.network.side
+    assert {f.family for f in large.segmenters.families} - {f.family for f in small.segmenters.families} == {"transformer"}

@@ -1,5 +1,6 @@
 """The worklist: worst first, one reader at a time, every move audited."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from store_samples import EVERYTHING, at, case, result
 
 from qcnode.case import Verdict
+from qcnode.outcome import Predicted
 from qcnode.store.audit import Audit
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import Jobs
@@ -54,6 +56,20 @@ def test_an_item_says_whose_study_it_is(database: Database, worklist: Worklist) 
     assert [reason.code for reason in item.reasons] == ["below-threshold"]
     assert item.preview_path == preview
     assert _add(database, "2").preview_path is None
+
+
+def test_an_item_knows_the_intervals_of_its_numbers(database: Database, worklist: Worklist) -> None:
+    without = _add(database, "1")
+    assert (without.dsc_low, without.dsc_high, without.nsd_low, without.nsd_high, without.interval_level) == (None,) * 5
+    jobs = Jobs(database)
+    jobs.put_case(case("2", query="2.25.2"), at(0))
+    claimed = jobs.claim("w", at(0), timedelta(seconds=9))
+    assert claimed is not None
+    plain = result(claimed.case, Verdict.REVIEW, 0.81)
+    predicted = Predicted(0.81, 0.7, 2.0, {}, (0.72, 0.88), (0.5, 0.9), 0.9)
+    jobs.settle(claimed, replace(plain, outcome=replace(plain.outcome, predicted=predicted)), EVERYTHING, at(0))
+    (item,) = [i for i in worklist.list() if i.case_id == "2"]
+    assert (item.dsc_low, item.dsc_high, item.nsd_low, item.nsd_high, item.interval_level) == (0.72, 0.88, 0.5, 0.9, 0.9)
 
 
 def test_claim_and_decide(database: Database, worklist: Worklist) -> None:

@@ -6,7 +6,7 @@ import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR
 from pydicom import Dataset
-from report_cases import STUDY, build, enhanced, without_geometry
+from report_cases import STUDY, build, enhanced, with_intervals, without_geometry
 from validators import PROGRAMS, dciodvfy_errors, dsrdump_errors, problems, problems_of_all
 
 from qcnode.case import Stack, Verdict
@@ -23,6 +23,7 @@ VARIANTS = {
     "no geometry": lambda: without_geometry(build()),
     "enhanced": lambda: build(is_enhanced=True),
     "predecessor": lambda: build(predecessor=True),
+    "intervals": lambda: with_intervals(build()),
     "nothing readable": lambda: _bare(build(Verdict.UNASSESSABLE, images=False)),
     "brain": lambda: _unions(build()),
     "no weights": lambda: _without_weights(build(Verdict.UNASSESSABLE, images=False)),
@@ -117,6 +118,18 @@ def test_every_number_is_estimated_and_the_tolerance_is_stated():
     assert tolerance.RelationshipType == "INFERRED FROM"
     assert tolerance.MeasuredValueSequence[0].NumericValue == 2
     assert tolerance.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue == "mm"
+
+
+def test_the_pooled_numbers_carry_their_intervals_and_no_further_number():
+    report = written(with_intervals(build()))
+    pooled, *tissues = groups(report)
+    assert numbers(pooled) == {"Predicted Dice Similarity Coefficient": 0.47, "Predicted Normalized Surface Dice": 0.39}
+    found = {n.ConceptNameCodeSequence[0].CodeValue: list(items(n, "qc-interval")) for n in pooled.ContentSequence if n.ValueType == "NUM"}
+    assert [i.TextValue for i in found["predicted-dsc"]] == ["90 % interval 0.3800 to 0.5200"]
+    assert [i.TextValue for i in found["predicted-nsd"]] == ["90 % interval 0.2100 to 0.6200"]
+    assert {i.RelationshipType for i in items(report, "qc-interval")} == {"HAS PROPERTIES"}
+    assert not any(list(items(group, "qc-interval")) for group in tissues)
+    assert not list(items(written(build()), "qc-interval"))
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.FAIL, Verdict.REVIEW, Verdict.UNASSESSABLE])

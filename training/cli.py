@@ -1,4 +1,4 @@
-"""`python -m training`: from a cohort to weights that qcnode can use."""
+"""`python -m training`: from a cohort to calibrated weights that qcnode can use."""
 
 from __future__ import annotations
 
@@ -16,88 +16,164 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from qcnode.errors import QCNodeError
 from training import stages
-from training.config import Recipe, read_recipe
+from training.config import Recipe, Tier, read_recipe
 
-app = typer.Typer(help="Train, evaluate and export the networks of qcnode.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Train, calibrate, evaluate and export the networks of qcnode. In order: generate, fit, calibrate, export, evaluate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 console = Console(stderr=True)
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder that holds the cohorts (acdc/ ...); or QCNODE_REALDATA.", envvar="QCNODE_REALDATA")
 ]
-Run = Annotated[Path, typer.Option("--run", help="Folder for checkpoints and the library of queries; a killed run goes on from there.")]
-RecipeFile = Annotated[Path, typer.Argument(help="Recipe, a YAML file such as training/recipes/cardiac-sax-first.yaml.")]
+Run = Annotated[
+    Path | None, typer.Option("--run", help="Folder for checkpoints and the library, var/<recipe's name> by default; a killed run goes on.")
+]
+RecipeFile = Annotated[Path, typer.Argument(help="Recipe, a YAML file such as training/recipes/cardiac-sax.yaml.")]
+TierChoice = Annotated[Tier, typer.Option(help="cpu: two cores, hours. gpu: what the recipe's section `gpu` changes.")]
+Fold = Annotated[int | None, typer.Option(help="One fold only, to run folds side by side.", min=0)]
+Part = Annotated[str, typer.Option(help="i/n: each n-th volume from the i-th on (from 0), to run parts side by side.", metavar="i/n")]
 
 
-class Stage(StrEnum):
+class GenerateStage(StrEnum):
+    """What `generate` can be limited to."""
+
+    ALL = "all"
+    SEGMENTERS = "segmenters"
+    LIBRARY = "library"
+    SETS = "sets"
+
+
+class FitStage(StrEnum):
     """What `fit` can be limited to."""
 
     ALL = "all"
     PSEUDO_REFERENCE = "pseudo-reference"
-    QUERIES = "queries"
-    LIBRARY = "library"
+    VIEWS = "views"
     QUALITY = "quality"
+
+
+@app.command()
+def generate(
+    recipe: RecipeFile,
+    data: Data = None,
+    run: Run = None,
+    tier: TierChoice = Tier.CPU,
+    stage: Annotated[GenerateStage, typer.Option(help="One stage only; the stages before it must be done.")] = GenerateStage.ALL,
+    fold: Fold = None,
+    family: Annotated[str | None, typer.Option(help="One family of segmenters only.")] = None,
+    part: Part = "0/1",
+) -> None:
+    """Fit segmenters, build the library of query segmentations with their targets, choose the fixed evaluation sets."""
+    from training.generate import build_library, choose_sets, fit_segmenters
+
+    with _errors(), _progress() as progress:
+        settings, folder = _prepared(recipe, tier, run)
+        if stage in (GenerateStage.ALL, GenerateStage.SEGMENTERS):
+            fit_segmenters(settings, _data(data), folder, progress, fold, family)
+        if stage in (GenerateStage.ALL, GenerateStage.LIBRARY):
+            build_library(settings, _data(data), folder, progress, _part(part))
+        if stage in (GenerateStage.ALL, GenerateStage.SETS):
+            for split, sets in choose_sets(settings, folder).items():
+                for name, facts in sets.items():
+                    console.print(f"{split} {name}: {len(facts['queries'])} queries, SHA-256 {facts['sha256']}")
+                    for what, missing in facts["short"].items():
+                        console.print(f"  {missing} too few: {what}")
 
 
 @app.command()
 def fit(
     recipe: RecipeFile,
     data: Data = None,
-    run: Run = Path("var/run"),
-    stage: Annotated[Stage, typer.Option(help="One stage only; the stages before it must be done.")] = Stage.ALL,
-    fold: Annotated[int | None, typer.Option(help="One fold only (pseudo-reference, library), to run folds side by side.")] = None,
+    run: Run = None,
+    tier: TierChoice = Tier.CPU,
+    stage: Annotated[FitStage, typer.Option(help="One stage only; the stages before it must be done.")] = FitStage.ALL,
+    fold: Fold = None,
+    variant: Annotated[str, typer.Option(help="Folder name of QCResUNet's weights, to keep variants of a recipe apart.")] = "quality",
 ) -> None:
-    """Fit the pseudo-reference networks, build the library of queries, fit QCResUNet. Resumes where it was stopped."""
+    """Fit the pseudo-reference networks and QCResUNet of every fold. Resumes where it was stopped."""
     with _errors(), _progress() as progress:
-        settings = _prepared(recipe)
-        count = settings.pseudo_reference.folds
-        if stage in (Stage.ALL, Stage.PSEUDO_REFERENCE):
-            for n in range(count) if fold is None else [fold]:
-                stages.fit_pseudo_reference(settings, _data(data), run, n, progress)
-        if stage is Stage.QUERIES:
-            stages.generate_queries(settings, _data(data), run, progress)
-        if stage in (Stage.ALL, Stage.LIBRARY):
-            stages.build_library(settings, _data(data), run, progress, fold)
-        if stage in (Stage.ALL, Stage.QUALITY):
-            stages.fit_quality(settings, run, progress)
+        settings, folder = _prepared(recipe, tier, run)
+        if stage in (FitStage.ALL, FitStage.PSEUDO_REFERENCE):
+            stages.fit_pseudo_reference(settings, _data(data), folder, progress, fold)
+        if stage in (FitStage.ALL, FitStage.VIEWS):
+            stages.make_views(settings, folder, progress, fold)
+        if stage in (FitStage.ALL, FitStage.QUALITY):
+            stages.fit_quality(settings, folder, progress, fold, variant)
 
 
 @app.command()
-def export(recipe: RecipeFile, model_dir: Annotated[Path, typer.Argument(help="Folder to write.")], run: Run = Path("var/run")) -> None:
-    """Write weights.safetensors, pseudo-reference.safetensors and model_card.json."""
+def calibrate(
+    recipe: RecipeFile,
+    run: Run = None,
+    tier: TierChoice = Tier.CPU,
+    variant: Annotated[str, typer.Option(help="As given to `fit`.")] = "quality",
+) -> None:
+    """Judge the training patients out of fold; fit intervals, review point, error-map thresholds and novelty tests to that."""
+    with _errors(), _progress() as progress:
+        settings, folder = _prepared(recipe, tier, run)
+        model = stages.calibrate_run(settings, folder, progress, variant)
+        console.print(f"{model}: calibrated")
+
+
+@app.command()
+def export(
+    recipe: RecipeFile,
+    model_dir: Annotated[Path, typer.Argument(help="Folder to write.")],
+    run: Run = None,
+    tier: TierChoice = Tier.CPU,
+) -> None:
+    """Copy the calibrated weights and their model card to a folder that config.yaml can name."""
+    from training.export import export as export_model
+
     with _errors():
-        settings = _prepared(recipe)
-        card = stages.export_run(settings, run, model_dir)
+        _, folder = _prepared(recipe, tier, run)
+        card = export_model(folder, model_dir)
         console.print(f"{model_dir}: {card.name} {card.version}, weights {card.digest()[:12]}")
 
 
 @app.command()
 def evaluate(
+    recipe: RecipeFile,
     model_dir: Annotated[Path, typer.Argument(help="Exported weights, such as qcnode/models/cardiac-sax.")],
-    data: Data = None,
-    per_bin: Annotated[int, typer.Option(help="Queries per bin of true DSC.", min=1)] = 20,
+    run: Run = None,
+    tier: TierChoice = Tier.CPU,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    validation: Annotated[bool, typer.Option(help="Judge the validation patients, too: once, at the end.")] = False,
 ) -> None:
-    """Judge generated queries of the validation patients; print a table, write evaluation.json and the card's results."""
+    """Judge the fixed sets with exported weights; print tables, write evaluation.json beside the card and report.html into the run folder."""
     from training.evaluate import evaluate_model
 
     with _errors(), _progress() as progress:
-        report = evaluate_model(model_dir, _data(data), per_bin=per_bin, device=device, progress=progress)
-    report.print(Console())
+        settings, folder = _prepared(recipe, tier, run)
+        evaluate_model(settings, folder, model_dir, device=device, validation=validation, progress=progress, console=Console())
 
 
-def _prepared(recipe: Path) -> Recipe:
-    """The recipe at a path, or the one of this package: `recipes/cardiac-sax-first.yaml` works from any folder."""
+def _prepared(recipe: Path, tier: Tier, run: Path | None) -> tuple[Recipe, Path]:
+    """The recipe at a path, or the one of this package (`recipes/cardiac-sax.yaml` works from any folder), and its run folder."""
     packaged = Path(__file__).parent / recipe
-    settings = read_recipe(recipe if recipe.exists() or not packaged.exists() else packaged)
+    settings = read_recipe(recipe if recipe.exists() or not packaged.exists() else packaged, tier)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    return settings
+    return settings, run or Path("var") / settings.name
 
 
 def _data(data: Path | None) -> Path:
     if data is None:
         raise typer.BadParameter("Say where the cohorts are: --data FOLDER or the environment variable QCNODE_REALDATA.")
     return data
+
+
+def _part(text: str) -> tuple[int, int]:
+    try:
+        i, n = (int(v) for v in text.split("/"))
+    except ValueError:
+        i, n = 0, 0
+    if not 0 <= i < n:
+        raise typer.BadParameter(f"--part {text}: give i/n with i from 0 to n - 1, such as 0/2.")
+    return i, n
 
 
 @contextmanager

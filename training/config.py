@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from qcnode.assess.model_card import Contrast, StructureFacts, TissueFacts, Vector
 from qcnode.errors import ConfigurationError
+from training.schedule import Frozen, Schedule
+from training.segmenters import SegmenterSettings
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Schedule(_Frozen):
-    """How one network is fitted. `snapshots` are fractions of the steps at which weights are kept beside the last ones."""
-
-    steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
-    learning_rate: float = Field(gt=0)
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    weight_decay: float = 1e-4
-    averaging: float = Field(default=0.99, ge=0, lt=1, description="decay of the moving average of the weights, which is what is used")
-    snapshots: tuple[float, ...] = ()
-    save_every: int = 100
-
-
-class PhantomShare(_Frozen):
+class PhantomShare(Frozen):
     """Phantoms among the training volumes: how many, from which seed on, and how often one is drawn."""
 
     count: int = Field(ge=0)
@@ -37,27 +23,58 @@ class PhantomShare(_Frozen):
     share: float = Field(ge=0, lt=1)
 
 
-class PseudoReference(_Frozen):
-    """The two-dimensional networks that draw a pseudo-reference; a network for each of `folds` learns from the patients of the others."""
+class PlaneNetwork(Frozen):
+    """A two-dimensional network: the side of the square it sees, its channels per level and its schedule."""
 
     side: int
-    crop: int
-    slices: int
     widths: tuple[int, ...]
-    folds: int = Field(ge=2)
     schedule: Schedule
 
 
-class Queries(_Frozen):
-    """The library of training queries, per volume."""
+class PseudoReference(Frozen):
+    """The networks that draw a pseudo-reference: in each fold they learn from the patients of the other folds.
+
+    field: side to which whole slices are kept for fitting. slices: neighbours given together. margin: of the segmenter's box, on each side.
+    views: margins of the boxes whose results are averaged. phantom_share: how often a phantom's slice is drawn.
+    """
+
+    field: int
+    slices: int
+    margin: float
+    views: tuple[float, ...] = Field(min_length=1)
+    phantom_share: float = Field(default=0.0, ge=0, lt=1)
+    localiser: PlaneNetwork
+    segmenter: PlaneNetwork
+
+
+class Segmenters(Frozen):
+    """The sources of realistic errors: each family is fitted once per fold on the patients of the other folds."""
+
+    folds: int = Field(ge=2)
+    families: tuple[SegmenterSettings, ...] = ()
+
+
+class Queries(Frozen):
+    """The library of query segmentations, per volume.
+
+    generated: out of the reference by plans. blended: between the reference and a segmenter. degraded: copies with damaged images, each
+    with the segmenters' late results on it and `generated_degraded` plans. evaluation_per_bin, evaluation_natural: sizes of the fixed sets.
+    """
 
     generated: int
-    snapshots: int
-    bin_weights: tuple[float, ...] = Field(description="how often each DSC bin of width 0.1 is drawn")
+    blended: int
+    degraded: int
+    generated_degraded: int
+    bin_weights: tuple[float, ...] = Field(min_length=10, max_length=10, description="how often each DSC bin of width 0.1 is drawn")
+    evaluation_per_bin: int = Field(gt=0)
+    evaluation_natural: int = Field(gt=0)
 
 
-class Network(_Frozen):
-    """Parameters of QCResUNet and of the box that it sees."""
+class Network(Frozen):
+    """Parameters of QCResUNet and of the box that it sees.
+
+    inputs: "all"; "query" blinds the network to volumes and pseudo-reference, "no-pseudo-reference" to the latter (controls).
+    """
 
     width: int
     depth: Literal[18, 34]
@@ -65,11 +82,20 @@ class Network(_Frozen):
     margin: float
     most_slices: int
     dropout: float
+    strides: tuple[tuple[int, int, int], ...] = Field(min_length=4, max_length=4)
+    stem_kernel: tuple[int, int, int]
+    stem_stride: tuple[int, int, int]
+    flat_stages: int
+    norm: Literal["instance", "batch"] = "batch"
+    group_norm_last: bool = False
+    coarse_decoder: bool = False
     schedule: Schedule
     error_weight: float = Field(description="lambda of the paper: weight of the error map's losses")
+    consistency_weight: float = Field(default=0.0, description="weight of the error of the DSC that the error map itself implies")
+    inputs: Literal["all", "no-pseudo-reference", "query"] = "all"
 
 
-class CardFacts(_Frozen):
+class CardFacts(Frozen):
     """What the model card says that no training run finds out; see qcnode.assess.model_card for the fields."""
 
     task: str
@@ -78,36 +104,57 @@ class CardFacts(_Frozen):
     structures: tuple[StructureFacts, ...]
     tissues: tuple[TissueFacts, ...]
     directions: tuple[Vector, Vector, Vector]
+    keep_stack: bool = True
     spacing: str
     data: str
     terms: str
     limits: str
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """A whole training run, from a cohort to exported weights."""
 
     name: str
     version: str
     seed: int
-    cohort: Literal["acdc"]
+    cohort: str
+    folds: int = Field(ge=2, description="members of the ensemble; each is judged on the patients of its fold, which it has not seen")
     tolerance_mm: float = Field(gt=0)
+    pixel_mm: float = Field(gt=0, description="in-plane voxel size of the training data, nominal where it was lost")
     threads: int = Field(default=0, ge=0, description="0: as many as there are")
     phantoms: PhantomShare
     pseudo_reference: PseudoReference
+    segmenters: Segmenters
     queries: Queries
     network: Network
     card: CardFacts
 
 
-def read_recipe(path: Path) -> Recipe:
+class Tier(StrEnum):
+    """How much computing a recipe may spend: "gpu" is the recipe with what its section `gpu` says otherwise."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+def read_recipe(path: Path, tier: Tier = Tier.CPU) -> Recipe:
     """The recipe in this YAML file; ConfigurationError says which field is wrong."""
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ConfigurationError(f"Recipe {path} can not be read: {error}") from error
+    if isinstance(content, dict):
+        changes = content.pop("gpu", {})
+        content = _merged(content, changes) if tier is Tier.GPU else content
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
         lines = (f"  {'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(f"Recipe {path} is wrong:\n" + "\n".join(lines)) from error
+
+
+def _merged(content: Any, changes: Any) -> Any:
+    """`content` with the keys that `changes` names replaced, mapping by mapping."""
+    if not isinstance(content, dict) or not isinstance(changes, dict):
+        return changes
+    return content | {key: _merged(content.get(key), value) for key, value in changes.items()}

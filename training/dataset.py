@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from qcnode.assess.inputs import error_logits, first_quality
+from qcnode.assess.inputs import Groups, NetworkInputs, network_inputs
+from qcnode.imaging.preprocess import Orientation, square_frame
 from training.augment import Look, change_look, draw_look
-from training.config import Recipe
-from training.library import TISSUES, Entry, box_frame
+from training.config import Network, Recipe
+from training.library import Entry
 from training.targets import tissue_channels
+from training.views import View
+from training.volumes import groups_of, is_phantom
 
 BINS = 10
 
@@ -22,7 +26,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class QualityBatch(NamedTuple):
-    """Tensors (batch, channel, z, y, x) and (batch, value); `seen` is 0 in padding slices."""
+    """Tensors (batch, channel, z, y, x) and (batch, value), see NetworkInputs; `seen` is 0 in padding slices."""
 
     contrasts: Tensor
     query: Tensor
@@ -35,35 +39,51 @@ class QualityBatch(NamedTuple):
     seen: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An entry (without its contrasts) and its view; `usable`: queries of each DSC bin, those of kept-out segmenters left out."""
+
+    entry: Entry
+    view: View
+    usable: dict[int, npt.NDArray[np.int_]]
+
+
+def shown(entry: Entry, view: View) -> Shown:
+    """An entry and its view, ready to draw from."""
+    bins = np.minimum((entry.targets[:, 0] * BINS).astype(int), BINS - 1)
+    kept = np.array([not o.kept_out for o in entry.origins])
+    slim = replace(entry, contrasts=entry.contrasts[:0])  # the view has them, normalised
+    return Shown(slim, view, {int(b): np.flatnonzero((bins == b) & kept) for b in np.unique(bins[kept])})
+
+
 class QualityDataset:
     """Draws batches from library entries; volumes of like depth go together, so that little is padding."""
 
-    def __init__(self, real: Sequence[Entry], phantoms: Sequence[Entry], recipe: Recipe) -> None:
-        """Entries of patients and of phantoms, apart, so that the recipe's share of phantoms is kept."""
-        self.pools = (list(real), list(phantoms))
+    def __init__(self, entries: Sequence[Shown], recipe: Recipe) -> None:
+        """Entries of patients and of phantoms."""
+        self.pools = tuple([e for e in entries if is_phantom(e.entry.patient) == made] for made in (False, True))
         self.recipe = recipe
-        self.bins = {id(e): _bins(e) for pool in self.pools for e in pool}
+        self.groups = groups_of(recipe)
 
     def draw(self, rng: np.random.Generator) -> QualityBatch:
         """One batch."""
-        chosen: list[Entry] = []
+        chosen: list[Shown] = []
         for _ in range(self.recipe.network.schedule.batch):
             real, phantoms = self.pools
             pool = phantoms if phantoms and (not real or rng.random() < self.recipe.phantoms.share) else real
             if chosen:
-                pool = [e for e in pool if abs(e.size[0] - chosen[0].size[0]) <= 1] or [chosen[0]]
+                depth = chosen[0].entry.grid.size[0]
+                pool = [e for e in pool if abs(e.entry.grid.size[0] - depth) <= 1] or [chosen[0]]
             chosen.append(pool[int(rng.integers(len(pool)))])
-        samples = [self._sample(rng, entry) for entry in chosen]
-        return _stack(samples)
+        return stack([self._sample(rng, one) for one in chosen])
 
-    def _sample(self, rng: np.random.Generator, entry: Entry) -> dict[str, FloatArray]:
+    def _sample(self, rng: np.random.Generator, one: Shown) -> dict[str, FloatArray]:
         """One sample: a query of a bin drawn by the recipe's weights, seen through a box with a random margin."""
-        bins = self.bins[id(entry)]
-        weights = np.array([self.recipe.queries.bin_weights[b] for b in bins])
-        picked = bins[list(bins)[int(rng.choice(len(bins), p=weights / weights.sum()))]]
+        weights = np.array([self.recipe.queries.bin_weights[b] for b in one.usable])
+        picked = one.usable[list(one.usable)[int(rng.choice(len(one.usable), p=weights / weights.sum()))]]
         index = int(picked[int(rng.integers(len(picked)))])
         margin = float(self.recipe.network.margin * rng.uniform(0.4, 2.0))
-        return assemble(entry, index, self.recipe, margin, draw_turn(rng), draw_look(rng))
+        return sample(one, index, self.recipe.network, self.groups, margin, draw_turn(rng), draw_look(rng))
 
 
 class Turn(NamedTuple):
@@ -79,29 +99,39 @@ def draw_turn(rng: np.random.Generator) -> Turn:
     return Turn(int(rng.integers(4)), bool(rng.random() < 0.5), bool(rng.random() < 0.5))
 
 
-def assemble(entry: Entry, index: int, recipe: Recipe, margin: float, turn: Turn, look: Look | None) -> dict[str, FloatArray]:
-    """The network's input and targets for one query of an entry; keys are the fields of QualityBatch without the batch axis."""
-    query = tissue_channels(entry.queries[index].on(entry.size), TISSUES)
-    inside = query.any(0) | (entry.probabilities.sum(0) > 127)
-    frame = box_frame(np.asarray(inside, bool), recipe, margin)
-    seen_query = np.asarray(frame.take_nearest(query), np.float32)
-    reference = np.asarray(frame.take_nearest(tissue_channels(entry.labels, TISSUES)), np.float32)
-    values = frame.take(entry.values)[None]
+STRAIGHT = Turn(0, False, False)
+
+
+def sample(
+    one: Shown, index: int, network: Network, groups: Groups, margin: float, turn: Turn = STRAIGHT, look: Look | None = None
+) -> dict[str, FloatArray]:
+    """The network's input and targets for one query of an entry; keys are the fields of QualityBatch, without the batch axis."""
+    entry, view = one.entry, one.view
+    query = tissue_channels(entry.queries[index].on(entry.grid.size), groups)
+    pseudo = view.probabilities.sum(0) > 127
+    z, y, x = entry.grid.size
+    inside = np.asarray(query.any(0) if network.inputs == "query" else query.any(0) | pseudo, bool)
+    frame = square_frame((z, y, x), Orientation(), inside, margin=margin, side=network.side, most_slices=network.most_slices)
+    inputs = network_inputs(frame, view.values, query, view.probabilities / np.float32(255), view.numbers[index])
     if look is not None:
-        values = change_look(torch.from_numpy(values), look).numpy()
-    probabilities = frame.take(entry.probabilities) / np.float32(255)
-    numbers = entry.numbers[index].copy()
-    numbers[-2] = np.clip(np.log(frame.scale[1]), -2, 2)
-    parts = {
-        "contrasts": values,
-        "query": seen_query,
-        "probabilities": probabilities,
-        "error_start": error_logits(seen_query, probabilities),
-        "errors": np.abs(seen_query - reference),
-        "seen": np.ones((1, *seen_query.shape[1:]), np.float32),
+        inputs = inputs._replace(contrasts=change_look(torch.from_numpy(inputs.contrasts), look).numpy())
+    inputs = blinded(inputs, network)
+    reference = np.asarray(frame.take_nearest(tissue_channels(entry.labels, groups)), np.float32)
+    fields = {name: np.asarray(value, np.float32) for name, value in inputs._asdict().items()} | {
+        "errors": np.abs(inputs.query - reference),
+        "seen": np.ones((1, *inputs.query.shape[1:]), np.float32),
     }
-    flat = {"numbers": numbers, "quality_start": first_quality(numbers, TISSUES), "targets": entry.targets[index]}
-    return {k: turned(v, turn) for k, v in parts.items()} | flat
+    return {k: turned(v, turn) if v.ndim == 4 else v for k, v in fields.items()} | {"targets": entry.targets[index]}
+
+
+def blinded(inputs: NetworkInputs, network: Network) -> NetworkInputs:
+    """The inputs without what the recipe hides from the network (controls of an evaluation)."""
+    if network.inputs == "all" or inputs.probabilities is None or inputs.numbers is None:
+        return inputs
+    hidden = {name: np.zeros_like(value) for name, value in inputs._asdict().items() if name not in ("contrasts", "query")}
+    if network.inputs == "query":
+        hidden["contrasts"] = np.zeros_like(inputs.contrasts)
+    return inputs._replace(**hidden)
 
 
 def turned(array: FloatArray, turn: Turn) -> FloatArray:
@@ -112,7 +142,7 @@ def turned(array: FloatArray, turn: Turn) -> FloatArray:
     return result[:, ::-1] if turn.reverse else result
 
 
-def _stack(samples: Sequence[dict[str, FloatArray]]) -> QualityBatch:
+def stack(samples: Sequence[dict[str, FloatArray]]) -> QualityBatch:
     """Samples as one batch, padded with zeros to the deepest."""
     depth = max(s["query"].shape[1] for s in samples)
     fields = {}
@@ -123,9 +153,3 @@ def _stack(samples: Sequence[dict[str, FloatArray]]) -> QualityBatch:
         tensor = torch.from_numpy(np.ascontiguousarray(np.stack(arrays)))
         fields[name] = tensor.contiguous(memory_format=torch.channels_last_3d) if tensor.ndim == 5 else tensor
     return QualityBatch(**fields)
-
-
-def _bins(entry: Entry) -> dict[int, npt.NDArray[np.int_]]:
-    """Indices of an entry's queries by DSC bin; bins without a query are absent."""
-    which = np.minimum((entry.targets[:, 0] * BINS).astype(int), BINS - 1)
-    return {int(b): np.flatnonzero(which == b) for b in np.unique(which)}

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor
 
 from qcnode.assess.inputs import number_count
 from qcnode.assess.model_card import (
     CARD_NAME,
+    CalibrationFacts,
     FileDigest,
     ModelCard,
     NetworkFacts,
+    NoveltyFacts,
     Preprocessing,
     PseudoReferenceFacts,
     QualityDefinition,
@@ -24,45 +28,54 @@ from qcnode.assess.model_card import (
     load_card,
     sha256_of,
 )
-from qcnode.assess.networks.qcresunet import CARDIAC_STRIDES, Design
+from qcnode.assess.networks.qcresunet import Design
+from qcnode.errors import ConfigurationError
 from training.config import Recipe
 
 WEIGHTS, PSEUDO_WEIGHTS = "weights.safetensors", "pseudo-reference.safetensors"
-NOMINAL_PIXEL_MM = 1.5
+MODEL = "model"
+"""Folder of a run that holds its model."""
 
 
 def design_of(recipe: Recipe) -> Design:
     """QCResUNet as this recipe wants it."""
-    tissues = len(recipe.card.tissues)
+    tissues, network = len(recipe.card.tissues), recipe.network
     return Design(
         contrasts=len(recipe.card.contrasts),
         tissues=tissues,
         outputs=2 + tissues,
-        width=recipe.network.width,
-        depth=recipe.network.depth,
-        strides=CARDIAC_STRIDES,
-        dropout=recipe.network.dropout,
-        stem_kernel=(1, 5, 5),
-        stem_stride=(1, 2, 2),
+        width=network.width,
+        depth=network.depth,
+        strides=network.strides,
+        dropout=network.dropout,
+        stem_kernel=network.stem_kernel,
+        stem_stride=network.stem_stride,
         further_channels=tissues,
         numbers=number_count(tissues),
-        group_norm_last=True,
+        flat_stages=network.flat_stages,
+        norm=network.norm,
+        group_norm_last=network.group_norm_last,
         max_pooling=True,
-        coarse_decoder=True,
+        coarse_decoder=network.coarse_decoder,
+        implied=True,
     )
 
 
-def export(recipe: Recipe, network: nn.Module, pseudo_networks: Sequence[nn.Module], folder: Path) -> ModelCard:
-    """Write weights and card into `folder` and read them back as the node will."""
+def write_model(recipe: Recipe, run: Path, folder: Path, name: str = "quality") -> Path:
+    """Weights of all members, in half precision, and an uncalibrated card; `name` tells variants of QCResUNet apart."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / WEIGHTS)
-    pseudo = {f"{i}.{k}": v.contiguous() for i, n in enumerate(pseudo_networks) for k, v in n.state_dict().items()}
-    save_file(pseudo, folder / PSEUDO_WEIGHTS)
-    for name in (WEIGHTS, PSEUDO_WEIGHTS):
-        (folder / name).chmod(0o644)
-    card = _card(recipe, len(pseudo_networks), tuple(FileDigest(name=n, sha256=sha256_of(folder / n)) for n in (WEIGHTS, PSEUDO_WEIGHTS)))
-    _write(card, folder)
-    return load_card(folder)
+    quality = {f"{i}.": _weights(run / f"{name}-{i}") for i in range(recipe.folds)}
+    pseudo = {f"{i}.{part}.": _weights(run / f"{part}-{i}") for i in range(recipe.folds) for part in ("localiser", "segmenter")}
+    for stored, file in ((quality, WEIGHTS), (pseudo, PSEUDO_WEIGHTS)):
+        save_file({prefix + k: _half(v) for prefix, weights in stored.items() for k, v in weights.items()}, folder / file)
+        (folder / file).chmod(0o644)
+    _write(_card(recipe, tuple(FileDigest(name=n, sha256=sha256_of(folder / n)) for n in (WEIGHTS, PSEUDO_WEIGHTS))), folder)
+    return folder
+
+
+def calibrated_model(folder: Path, calibration: CalibrationFacts, novelty: NoveltyFacts) -> None:
+    """Put what calibration found into the card."""
+    _write(load_card(folder).model_copy(update={"calibration": calibration, "novelty": novelty}), folder)
 
 
 def record_results(folder: Path, results: Mapping[str, Any]) -> None:
@@ -70,11 +83,34 @@ def record_results(folder: Path, results: Mapping[str, Any]) -> None:
     _write(load_card(folder).model_copy(update={"results": dict(results)}), folder)
 
 
+def export(run: Path, folder: Path) -> ModelCard:
+    """Copy the run's calibrated model into `folder` and read it back as the node will."""
+    card = load_card(run / MODEL)
+    if card.calibration is None:
+        raise ConfigurationError(f"The model in {run} is not calibrated: run `python -m training calibrate` first.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*(f.name for f in card.files), CARD_NAME):
+        shutil.copyfile(run / MODEL / name, folder / name)
+    return load_card(folder)
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    path = folder / "average.pt"
+    if not path.is_file():
+        raise ConfigurationError(f"{path} is missing: run `python -m training fit` first.")
+    stored: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    return stored
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+
+
 def _write(card: ModelCard, folder: Path) -> None:
-    (folder / CARD_NAME).write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
+    (folder / CARD_NAME).write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
 
 
-def _card(recipe: Recipe, networks: int, files: tuple[FileDigest, ...]) -> ModelCard:
+def _card(recipe: Recipe, files: tuple[FileDigest, ...]) -> ModelCard:
     facts, settings = recipe.card, recipe.pseudo_reference
     return ModelCard(
         name=recipe.name,
@@ -86,7 +122,7 @@ def _card(recipe: Recipe, networks: int, files: tuple[FileDigest, ...]) -> Model
         tissues=facts.tissues,
         preprocessing=Preprocessing(
             directions=facts.directions,
-            keep_stack=True,
+            keep_stack=facts.keep_stack,
             percentiles=(0.5, 99.5),
             box="square",
             size=(recipe.network.most_slices, recipe.network.side, recipe.network.side),
@@ -94,14 +130,21 @@ def _card(recipe: Recipe, networks: int, files: tuple[FileDigest, ...]) -> Model
             spacing=facts.spacing,
         ),
         network=NetworkFacts(**asdict(design_of(recipe))),
+        members=recipe.folds,
         pseudo_reference=PseudoReferenceFacts(
-            file=PSEUDO_WEIGHTS, networks=networks, side=settings.side, slices=settings.slices, widths=settings.widths
+            file=PSEUDO_WEIGHTS,
+            field_side=settings.localiser.side,
+            box_side=settings.segmenter.side,
+            views=settings.views,
+            slices=settings.slices,
+            localiser_widths=settings.localiser.widths,
+            segmenter_widths=settings.segmenter.widths,
         ),
         quality=QualityDefinition(
             dsc="pooled over tissues, 2TP / (2TP + FP + FN); both empty 1, one empty 0",
             nsd="pooled over the tissues' surfaces, sub-voxel surface elements weighed by area; both empty 1, one empty 0",
             tolerance_mm=recipe.tolerance_mm,
-            tolerance_pixels=recipe.tolerance_mm / NOMINAL_PIXEL_MM,
+            tolerance_pixels=recipe.tolerance_mm / recipe.pixel_mm,
         ),
         training=TrainingFacts(data=facts.data, terms=facts.terms, limits=facts.limits, recipe=f"{recipe.name} {recipe.version}"),
         results={},

@@ -33,3 +33,8 @@ def error_map_loss(logits: Tensor, errors: Tensor, seen: Tensor) -> Tensor:
 def quality_loss(predicted: Tensor, true: Tensor) -> Tensor:
     """Mean absolute error summed over the outputs (DSC, NSD, ...); both (batch, output)."""
     return torch.abs(predicted - true).mean(0).sum()
+
+
+def consistency_loss(implied: Tensor, true: Tensor) -> Tensor:
+    """Mean absolute error of the DSC that an error map implies; both (batch, 1 + tissue), pooled and per tissue."""
+    return torch.abs(implied - true).mean()

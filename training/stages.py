@@ -1,99 +1,83 @@
-"""The three stages of a run, each resumable: pseudo-reference networks, library of queries, QCResUNet."""
+"""The stages between a library and a model folder, each resumable: pseudo-references, views, QCResUNet per fold, calibration."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qcnode.assess.model_card import ModelCard
+from qcnode.assess.inference import QCPredictor
+from qcnode.assess.members import SPREAD_FEATURES
 from qcnode.assess.networks.qcresunet import QCResUNet
 from qcnode.errors import ConfigurationError
+from training import views
+from training.calibrate import FeatureTable, calibrate
 from training.config import Recipe
-from training.dataset import QualityBatch, QualityDataset
-from training.export import design_of, export
-from training.library import complete, for_all, generate, load_entry, save_entry
-from training.losses import error_map_loss, quality_loss
-from training.pseudo_reference import empty_network, fit_fold, prepare
+from training.dataset import QualityBatch, QualityDataset, Shown, shown
+from training.export import MODEL, calibrated_model, design_of, write_model
+from training.generate import DEGRADED, PATIENTS, SETS
+from training.judging import Chosen, judge_chosen
+from training.library import entry_paths, load_entry
+from training.losses import consistency_loss, error_map_loss, quality_loss
+from training.records import Judged, write_records
 from training.train import fit
-from training.volumes import folds, is_phantom, training_volumes
+from training.views import load_view, make_view, read_pseudo_networks, save_view
+from training.volumes import folds, groups_of, training_volumes
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
-def fit_pseudo_reference(recipe: Recipe, data: Path, run: Path, fold: int, progress: Progress) -> nn.Module:
-    """The network that leaves `fold` out."""
+def fit_pseudo_reference(recipe: Recipe, data: Path, run: Path, progress: Progress, fold: int | None = None) -> None:
+    """Localiser and segmenter of every fold, or of one."""
     volumes = training_volumes(recipe, data)
-    left_out = folds(recipe, volumes)
-    mine = [v for v in volumes if left_out[v.patient] != fold]
-    side = recipe.pseudo_reference.side
-    real = [prepare(v, side) for v in mine if not is_phantom(v)]
-    made = [prepare(v, side) for v in mine if is_phantom(v)]
-    total = recipe.pseudo_reference.schedule.steps
-    title = f"pseudo-reference {fold}"
-    return fit_fold(recipe, fold, real, made, run / f"pseudo-{fold}", lambda step, values: progress(title, step, total, values))
+    for n in _folds(recipe, fold):
+        views.fit_pseudo_reference(recipe, volumes, run, n, progress)
 
 
-def read_pseudo_network(recipe: Recipe, run: Path, fold: int, name: str = "average.pt") -> nn.Module:
-    """A finished pseudo-reference network, or one of its snapshots."""
-    path = run / f"pseudo-{fold}" / name
-    if not path.is_file():
-        raise ConfigurationError(f"{path} is missing: fit the pseudo-reference of fold {fold} first.")
-    network = empty_network(recipe.pseudo_reference)
-    network.load_state_dict(torch.load(path, weights_only=True))
-    return network.eval().requires_grad_(False)
+def make_views(recipe: Recipe, run: Path, progress: Progress, fold: int | None = None) -> None:
+    """The out-of-fold view of every training entry into `run`/views."""
+    left_out = fold_of_entries(recipe, run)
+    for n in _folds(recipe, fold):
+        networks = read_pseudo_networks(recipe, run, n)
+        mine = [p for p in entry_paths(run, "train") if left_out[p.stem] == n]
+        for i, path in enumerate(mine):
+            target = run / "views" / path.name
+            if not target.is_file():
+                save_view(make_view(recipe, load_entry(path), n, networks), target)
+            progress(f"views {n}", i + 1, len(mine), {})
 
 
-def build_library(recipe: Recipe, data: Path, run: Path, progress: Progress, fold: int | None = None) -> None:
-    """Queries, targets and numbers of every volume (of one fold, where given) into `run`/library."""
-    volumes = training_volumes(recipe, data)
-    left_out = folds(recipe, volumes)
-    mine = [v for v in volumes if fold is None or left_out[v.patient] == fold]
-    early = [f"snapshot-{s:.2f}.pt" for s in recipe.pseudo_reference.schedule.snapshots]
-    count = recipe.pseudo_reference.folds
-    final = [read_pseudo_network(recipe, run, f) for f in range(count)]
-    half = [[read_pseudo_network(recipe, run, f, name) for name in early] for f in range(count)]
-    (run / "queries").mkdir(parents=True, exist_ok=True)
-    for i, volume in enumerate(mine):
-        path = run / "library" / f"{volume.name}.npz"
-        if not path.is_file():
-            generated = generate(volume, volumes, recipe, run / "queries" / f"{volume.name}.npz", count=recipe.queries.generated)
-            own = left_out[volume.patient]
-            # in turn one that has not seen the patient, whose errors resemble the pseudo-reference's, and one that has
-            snapshots = [half[(own + i) % count][i // count % len(early)]] if early else []
-            save_entry(complete(volume, generated, final[own], snapshots, recipe), path)
-        progress("library", i + 1, len(mine), {})
+def fit_quality(recipe: Recipe, run: Path, progress: Progress, fold: int | None = None, name: str = "quality") -> None:
+    """QCResUNet of every fold, or of one, on the entries of the other folds; `name` tells variants apart."""
+    left_out = fold_of_entries(recipe, run)
+    for n in _folds(recipe, fold):
+        dataset = QualityDataset([_shown(run, p) for p in entry_paths(run, "train") if left_out[p.stem] != n], recipe)
+        torch.manual_seed(recipe.seed + n)
+        title, total = f"{name} {n}", recipe.network.schedule.steps
+
+        def report(step: int, values: dict[str, float], title: str = title, total: int = total) -> None:
+            progress(title, step, total, values)
+
+        def loss_of(network: nn.Module, batch: QualityBatch) -> tuple[Tensor, dict[str, float]]:
+            return quality_step(network, batch, recipe)
+
+        folder, seed = run / f"{name}-{n}", recipe.seed + 200 + n
+        fit(empty_quality_network(recipe), dataset.draw, loss_of, recipe.network.schedule, folder, seed=seed, report=report)
 
 
-def generate_queries(recipe: Recipe, data: Path, run: Path, progress: Progress) -> None:
-    """The part of the library that needs no network, so that it can be made while the pseudo-reference is fitted."""
-    volumes = training_volumes(recipe, data)
-    for_all(volumes, recipe, run / "queries", lambda done: progress("queries", done, len(volumes), {}))
-
-
-def fit_quality(recipe: Recipe, run: Path, progress: Progress) -> nn.Module:
-    """QCResUNet on the library."""
-    paths = sorted((run / "library").glob("*.npz"))
-    paths = [p for p in paths if not p.name.endswith(".part.npz")]
-    if not paths:
-        raise ConfigurationError(f"{run / 'library'} is empty: build the library first.")
-    entries = [load_entry(p) for p in paths]
-    made = [e for e in entries if e.name.startswith("phantom")]
-    dataset = QualityDataset([e for e in entries if not e.name.startswith("phantom")], made, recipe)
-    torch.manual_seed(recipe.seed)
-    network = empty_quality_network(recipe)
-    total = recipe.network.schedule.steps
-    return fit(
-        network,
-        dataset.draw,
-        lambda network, batch: quality_step(network, batch, recipe.network.error_weight),
-        recipe.network.schedule,
-        run / "quality",
-        seed=recipe.seed + 200,
-        report=lambda step, values: progress("QCResUNet", step, total, values),
-    )
+def fold_of_entries(recipe: Recipe, run: Path) -> dict[str, int]:
+    """The fold that leaves each training entry's patient out."""
+    volume_of = {path.stem: path.stem.split(DEGRADED)[0] for path in entry_paths(run, "train")}
+    index = run / PATIENTS
+    if not volume_of or not index.is_file():
+        raise ConfigurationError(f"{run / 'library'} is empty: run `python -m training generate` first.")
+    patient_of = json.loads(index.read_text())
+    left_out = folds(recipe, patient_of.values(), recipe.folds)
+    return {entry: left_out[patient_of[volume]] for entry, volume in volume_of.items()}
 
 
 def empty_quality_network(recipe: Recipe) -> QCResUNet:
@@ -102,23 +86,76 @@ def empty_quality_network(recipe: Recipe) -> QCResUNet:
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack it
 
 
-def quality_step(network: nn.Module, batch: QualityBatch, error_weight: float) -> tuple[Tensor, dict[str, float]]:
-    """The paper's objective (section 2.3.3) on one batch."""
+def quality_step(network: nn.Module, batch: QualityBatch, recipe: Recipe) -> tuple[Tensor, dict[str, float]]:
+    """The paper's objective (section 2.3.3) on one batch, and the consistency of error map and DSC."""
+    settings = recipe.network
     estimate = network(batch.contrasts, batch.query, batch.probabilities, batch.numbers, batch.quality_start, batch.error_start)
     quality = quality_loss(estimate.quality.sigmoid(), batch.targets)
     errors = error_map_loss(estimate.error_map, batch.errors, batch.seen)
-    start = quality_loss(batch.quality_start.sigmoid()[:, :2], batch.targets[:, :2])
-    now = quality_loss(estimate.quality.detach().sigmoid()[:, :2], batch.targets[:, :2])
-    values = {"dsc_nsd_error": float(now), "dsc_nsd_error_at_start": float(start), "error_map_loss": float(errors.detach())}
-    return quality + error_weight * errors, values
+    both = batch.targets[:, :2]
+    values = {
+        "dsc_nsd_error": float(quality_loss(estimate.quality.detach().sigmoid()[:, :2], both)),
+        "dsc_nsd_error_at_start": float(quality_loss(batch.quality_start.sigmoid()[:, :2], both)),
+        "error_map_loss": float(errors.detach()),
+    }
+    loss = quality + settings.error_weight * errors
+    if settings.consistency_weight:
+        true = torch.cat([batch.targets[:, :1], batch.targets[:, 2:]], 1)
+        loss = loss + settings.consistency_weight * consistency_loss(estimate.implied, true)
+    return loss, values
 
 
-def export_run(recipe: Recipe, run: Path, folder: Path) -> ModelCard:
-    """Write the weights of a finished run and their card into `folder`."""
-    path = run / "quality" / "average.pt"
+def calibrate_run(recipe: Recipe, run: Path, progress: Progress, name: str = "quality") -> Path:
+    """Judge the fixed sets out of fold, fit intervals, thresholds and tests of novelty to that; the model folder in `run`."""
+    model = write_model(recipe, run, run / MODEL, name)
+    records = out_of_fold_records(recipe, run, model, progress)
+    write_records(records, run / "out-of-fold.json")
+    images, queries = _feature_tables(recipe, run)
+    calibration, novelty = calibrate(records, images, queries, spread_names=SPREAD_FEATURES, seed=recipe.seed)
+    calibrated_model(model, calibration, novelty)
+    return model
+
+
+def out_of_fold_records(recipe: Recipe, run: Path, model: Path, progress: Progress) -> list[Judged]:
+    """The training patients' fixed sets, each query judged by the member that has not seen its patient."""
+    left_out = fold_of_entries(recipe, run)
+    chosen = sorted({q for queries in chosen_sets(run, "train").values() for q in queries})
+    records: list[Judged] = []
+    for n in range(recipe.folds):
+        mine = [(e, i) for e, i in chosen if left_out[e] == n]
+        predictor = QCPredictor(model, only=[n])
+        title, total = f"out of fold {n}", len(mine)
+
+        def done(count: int, title: str = title, total: int = total) -> None:
+            progress(title, count, total, {})
+
+        records += judge_chosen(predictor, run / "library" / "train", mine, groups_of(recipe), fold=n, done=done)
+    return records
+
+
+def _feature_tables(recipe: Recipe, run: Path) -> tuple[FeatureTable, FeatureTable]:
+    """Features of novelty of the volumes as acquired, and of all queries of the library."""
+    patient_of = json.loads((run / PATIENTS).read_text())
+    found = [load_view(run / "views" / path.name) for path in entry_paths(run, "train")]
+    whole = [v for v in found if v.entry in patient_of]
+    images = FeatureTable(whole[0].image_names, tuple(patient_of[v.entry] for v in whole), np.stack([v.image_vector for v in whole]))
+    drawn = [(patient_of[v.entry], v.query_vectors) for v in whole]
+    patients = tuple(patient for patient, vectors in drawn for _ in vectors)
+    return images, FeatureTable(whole[0].query_names, patients, np.concatenate([vectors for _, vectors in drawn]))
+
+
+def chosen_sets(run: Path, split: str) -> dict[str, Chosen]:
+    """The fixed sets of a split by name."""
+    path = run / SETS
     if not path.is_file():
-        raise ConfigurationError(f"{path} is missing: fit QCResUNet first.")
-    network = empty_quality_network(recipe)
-    network.load_state_dict(torch.load(path, weights_only=True))
-    pseudo = [read_pseudo_network(recipe, run, f) for f in range(recipe.pseudo_reference.folds)]
-    return export(recipe, network, pseudo, folder)
+        raise ConfigurationError(f"{path} is missing: run `python -m training generate` first.")
+    sets = json.loads(path.read_text())[split]
+    return {name: [(str(e), int(i)) for e, i in facts["queries"]] for name, facts in sets.items()}
+
+
+def _shown(run: Path, path: Path) -> Shown:
+    return shown(load_entry(path), load_view(run / "views" / path.name))
+
+
+def _folds(recipe: Recipe, fold: int | None) -> range | list[int]:
+    return range(recipe.folds) if fold is None else [fold]

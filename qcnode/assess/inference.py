@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,134 +12,180 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from qcnode.assess.inputs import PseudoReference, class_probabilities, error_logits, first_quality, numbers, pseudo_reference
-from qcnode.assess.model_card import CARD_NAME, load_card
-from qcnode.assess.networks.qcresunet import Design, Estimate, QCResUNet
-from qcnode.assess.networks.unet2d import UNet2D
+from qcnode.assess import novelty
+from qcnode.assess.calibration import interval
+from qcnode.assess.inputs import PseudoReferenceSettings, tissue_groups
+from qcnode.assess.members import Look, Member, MemberEstimate
+from qcnode.assess.metrics import Spacing
+from qcnode.assess.model_card import CARD_NAME, ModelCard, load_card
+from qcnode.assess.networks.plane_unet import PlaneUNet
+from qcnode.assess.networks.qcresunet import Design, QCResUNet
 from qcnode.case import Prediction, Reason, ReasonCode, Weights
 from qcnode.errors import ConfigurationError, Rejected
 from qcnode.imaging.grid import Volume
-from qcnode.imaging.preprocess import Frame, Orientation, canvas_frame, field_frame, normalise, orientation_to, square_frame
+from qcnode.imaging.preprocess import Frame, Orientation, normalise, orientation_to
 
 Segmentation = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Volumes that were looked at: what all queries on them have in common.
+
+    values: normalised (contrast, z, y, x). looks: one per member. image_p_value: None where the weights have no test of novelty.
+    """
+
+    values: FloatArray
+    orientation: Orientation
+    spacing: Spacing
+    looks: tuple[Look | None, ...]
+    image_p_value: float | None
+
+
 class QCPredictor:
     """The networks of one model folder, ready to judge.
 
-    card: the model card. weights: what to record beside a verdict. device: where the networks run, in words.
+    card: the model card. weights: what to record beside a verdict. device: where the networks run, in words. members: the networks.
     """
 
-    def __init__(self, model_dir: Path, *, device: str = "auto", threads: int = 0) -> None:
+    def __init__(self, model_dir: Path, *, device: str = "auto", threads: int = 0, only: Sequence[int] | None = None) -> None:
         """Read and check a model folder. device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
 
         threads: CPU threads of PyTorch, which are shared by every network of the process; 0 leaves PyTorch's choice.
+        only: numbers of the members to use, in place of all; each member may be judged on patients that it has not learned from.
         """
         if threads:
             torch.set_num_threads(threads)
         self.card = load_card(model_dir)
-        self._torch_device, self.device = _choose_device(device)
+        torch_device, self.device = _choose_device(device)
         card = self.card
         self.weights = Weights(card.name, card.version, card.digest())
-        self._network = QCResUNet(Design(**card.network.model_dump()))
-        _load(self._network, load_file(model_dir / card.weights_file), model_dir)
-        self._network.to(self._torch_device).eval().requires_grad_(False)
-        self._pseudo_networks = self._read_pseudo_networks(model_dir)
+        self.members = _read_members(card, model_dir, torch_device, range(card.members) if only is None else only)
 
     def predict(self, contrasts: Mapping[str, Volume], query: Segmentation) -> Prediction:
         """Estimate DSC, NSD and the error map of `query` (tissue, z, y, x); all contrasts lie on the query's grid."""
-        volumes = self._ordered(contrasts, query)
-        source = volumes[0].grid
-        card = self.card
-        orientation = orientation_to(source, card.preprocessing.directions, keep_stack=card.preprocessing.keep_stack)
-        values = [normalise(v.array, *card.preprocessing.percentiles) for v in volumes]
-        pseudo = self._draw_pseudo_reference(values[0], orientation)
-        others = pseudo.segmentation.any(0) if pseudo else volumes[0].array > volumes[0].array.min()
-        inside: Segmentation = np.asarray(query.any(0) | others, bool)
-        frame = self._frame(orientation, inside)
-        given = numbers(query, pseudo, source.spacing, card.quality.tolerance_mm, frame) if pseudo else None
-        quality, wrong = self._judge(frame, values, query, pseudo, given)
+        expected = (len(self.card.tissues), *self._ordered(contrasts)[0].grid.size)
+        if query.shape != expected:
+            raise Rejected(ReasonCode.SEG_GEOMETRY, f"Query {query.shape} and volumes do not share one grid of {expected} voxels.")
+        return self.judge(self.look(contrasts), query)
+
+    def look(self, contrasts: Mapping[str, Volume]) -> Looked:
+        """What the members make of the volumes, whatever the query."""
+        volumes = self._ordered(contrasts)
+        grid = volumes[0].grid
+        facts = self.card.preprocessing
+        orientation = orientation_to(grid, facts.directions, keep_stack=facts.keep_stack)
+        values = np.stack([normalise(v.array, *facts.percentiles) for v in volumes])
+        looks = tuple(m.look(values, orientation, grid.spacing) for m in self.members)
+        return Looked(values, orientation, grid.spacing, looks, self._image_p_value(values, looks))
+
+    def judge(self, looked: Looked, query: Segmentation) -> Prediction:
+        """`predict` for volumes that were already looked at."""
+        return self.combine(looked, query, self.estimate(looked, query))
+
+    def estimate(self, looked: Looked, query: Segmentation) -> list[MemberEstimate]:
+        """What each member says of the query."""
+        return [m.estimate(looked.values, looked.orientation, k, query) for m, k in zip(self.members, looked.looks, strict=True)]
+
+    def combine(self, looked: Looked, query: Segmentation, estimates: Sequence[MemberEstimate]) -> Prediction:
+        """The members' estimates as one prediction."""
+        quality = np.mean([e.quality for e in estimates], 0)
+        features = np.mean([e.spread_features for e in estimates], 0)
+        card, image_p, query_p = self.card, looked.image_p_value, self._query_p_value(query)
         names = tuple(t.name for t in card.tissues)
+        calibration, facts = card.calibration, card.novelty
         return Prediction(
             predicted_dsc=float(quality[0]),
             predicted_nsd=float(quality[1]),
             tolerance_mm=card.quality.tolerance_mm,
             per_tissue_dsc=dict(zip(names, quality[2:].tolist(), strict=False)),
-            error_map=np.asarray(frame.put_back(wrong), bool),
+            error_map=self.error_map(estimates),
             tissues=names,
             device=self.device,
-            box=frame.source_box(),
-            notes=_coverage(query, frame),
+            box=_union([e.frame.source_box() for e in estimates]),
+            notes=_coverage(query, [e.frame for e in estimates]),
+            dsc_interval=interval(calibration.dsc, float(quality[0]), features.tolist()) if calibration else None,
+            nsd_interval=interval(calibration.nsd, float(quality[1]), features.tolist()) if calibration else None,
+            interval_level=calibration.level if calibration else None,
+            image_p_value=image_p,
+            query_p_value=query_p,
+            image_is_novel=facts is not None and image_p is not None and novelty.is_novel(facts.image, image_p),
+            query_is_novel=facts is not None and query_p is not None and novelty.is_novel(facts.query, query_p),
         )
 
-    def _ordered(self, contrasts: Mapping[str, Volume], query: Segmentation) -> list[Volume]:
+    def error_map(self, estimates: Sequence[MemberEstimate], thresholds: Sequence[float] | None = None) -> Segmentation:
+        """Voxels (tissue, z, y, x) of the source grid that the members' mean calls wrong; thresholds per tissue, as a rule the card's."""
+        if thresholds is None:
+            facts = self.card.calibration
+            thresholds = facts.error_map_thresholds if facts else (0.5,) * len(self.card.tissues)
+        wrong = np.mean([e.on_source() for e in estimates], 0)
+        return np.stack([w > t for w, t in zip(wrong, thresholds, strict=True)])
+
+    def _ordered(self, contrasts: Mapping[str, Volume]) -> list[Volume]:
         missing = [c.name for c in self.card.contrasts if c.name not in contrasts]
         if missing:
             raise Rejected(ReasonCode.CONTRAST_MISSING, f"The network needs these contrasts: {', '.join(missing)}.")
         volumes = [contrasts[c.name] for c in self.card.contrasts]
-        expected = (len(self.card.tissues), *volumes[0].grid.size)
-        if query.shape != expected or any(v.array.shape != expected[1:] for v in volumes):
-            raise Rejected(ReasonCode.SEG_GEOMETRY, f"Query {query.shape} and volumes do not share one grid of {expected} voxels.")
+        if any(v.array.shape != volumes[0].array.shape for v in volumes):
+            raise Rejected(ReasonCode.SEG_GEOMETRY, "The contrasts do not share one grid of voxels.")
         return volumes
 
-    def _read_pseudo_networks(self, model_dir: Path) -> list[nn.Module]:
-        facts = self.card.pseudo_reference
-        if facts is None:
-            return []
-        stored = load_file(model_dir / facts.file)
-        result: list[nn.Module] = []
-        for i in range(facts.networks):
-            network = UNet2D(facts.slices, len(self.card.tissues) + 1, facts.widths)
-            _load(network, {k.removeprefix(f"{i}."): v for k, v in stored.items() if k.startswith(f"{i}.")}, model_dir)
-            network.to(self._torch_device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-            result.append(network.eval().requires_grad_(False))
-        return result
-
-    def _draw_pseudo_reference(self, values: FloatArray, orientation: Orientation) -> PseudoReference | None:
-        facts = self.card.pseudo_reference
-        if facts is None:
+    def _image_p_value(self, values: FloatArray, looks: Sequence[Look | None]) -> float | None:
+        """Mean over the members, each with its own pseudo-reference."""
+        if self.card.novelty is None:
             return None
-        z, y, x = values.shape
-        frame = field_frame((z, y, x), orientation, facts.side)
-        classes = class_probabilities(self._pseudo_networks, frame.take(values), facts.slices, self._torch_device)
-        return pseudo_reference(classes, frame)
+        found = [
+            novelty.p_value(self.card.novelty.image, *novelty.image_features(values[0], k.pseudo.probabilities, k.pseudo.pooled))
+            for k in looks
+            if k is not None
+        ]
+        return float(np.mean(found)) if found else None
 
-    def _frame(self, orientation: Orientation, inside: Segmentation) -> Frame:
-        facts = self.card.preprocessing
-        z, y, x = inside.shape
-        oriented = np.asarray(orientation.apply(inside), bool)
-        if facts.box == "canvas":
-            return canvas_frame((z, y, x), orientation, oriented, facts.size)
-        return square_frame((z, y, x), orientation, oriented, margin=facts.margin, side=facts.size[1], most_slices=facts.size[0])
-
-    @torch.inference_mode()
-    def _judge(
-        self, frame: Frame, values: list[FloatArray], query: Segmentation, pseudo: PseudoReference | None, given: FloatArray | None
-    ) -> tuple[FloatArray, Segmentation]:
-        """Quality (output,) between 0 and 1, and the error map (tissue, z, y, x) in `frame`."""
-        seen_query = np.asarray(frame.take_nearest(query), np.float32)
-        contrasts = self._tensor(np.stack([frame.take(v) for v in values]))
-        further = error_start = quality_start = None
-        if pseudo is not None and given is not None:
-            probabilities = frame.take(pseudo.probabilities)
-            further = self._tensor(probabilities)
-            error_start = self._tensor(error_logits(seen_query, probabilities))
-            quality_start = self._tensor(first_quality(given, len(query)))
-        estimate: Estimate = self._network(
-            contrasts, self._tensor(seen_query), further, None if given is None else self._tensor(given), quality_start, error_start
-        )
-        return estimate.quality[0].float().sigmoid().cpu().numpy(), (estimate.error_map[0] > 0).cpu().numpy()
-
-    def _tensor(self, array: FloatArray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array))[None].to(self._torch_device)
+    def _query_p_value(self, query: Segmentation) -> float | None:
+        if self.card.novelty is None or not query.any():
+            return None
+        return novelty.p_value(self.card.novelty.query, *novelty.query_features(query))
 
 
-def _load(network: nn.Module, stored: dict[str, Tensor], model_dir: Path) -> None:
+def pseudo_reference_settings(card: ModelCard) -> PseudoReferenceSettings | None:
+    """How the card's pseudo-reference networks see the volumes; None where it has none."""
+    facts = card.pseudo_reference
+    if facts is None:
+        return None
+    groups = tissue_groups(card.tissue_list(), card.label_order)
+    return PseudoReferenceSettings(facts.field_side, facts.box_side, facts.views, facts.slices, groups)
+
+
+def _read_members(card: ModelCard, model_dir: Path, device: str, numbers: Sequence[int]) -> tuple[Member, ...]:
+    facts, settings = card.pseudo_reference, pseudo_reference_settings(card)
+    quality = load_file(model_dir / card.weights_file)
+    pseudo = load_file(model_dir / facts.file) if facts else {}
+    result = []
+    for i in numbers:
+        network = QCResUNet(Design(**card.network.model_dump()))
+        _load(network, quality, f"{i}.", model_dir, device)
+        pair = None
+        if facts:
+            channels = len(card.contrasts) * facts.slices
+            pair = (
+                PlaneUNet(channels, 2, facts.localiser_widths),
+                PlaneUNet(channels, len(card.label_order) + 1, facts.segmenter_widths),
+            )
+            for name, plane in zip(("localiser", "segmenter"), pair, strict=True):
+                _load(plane, pseudo, f"{i}.{name}.", model_dir, device)
+                plane.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        result.append(Member(network, pair, settings, card.preprocessing, card.quality.tolerance_mm))
+    return tuple(result)
+
+
+def _load(network: nn.Module, stored: Mapping[str, Tensor], prefix: str, model_dir: Path, device: str) -> None:
+    """Weights with this prefix, kept in half precision, into a network that calculates in single precision."""
     try:
-        network.load_state_dict(stored)
+        network.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
     except RuntimeError as error:
         raise ConfigurationError(f"The weights in {model_dir} do not fit {CARD_NAME}: install them again. {error}") from error
+    network.to(device).eval().requires_grad_(False)
 
 
 def _choose_device(wanted: str) -> tuple[str, str]:
@@ -151,12 +198,18 @@ def _choose_device(wanted: str) -> tuple[str, str]:
     return chosen, f"GPU ({torch.cuda.get_device_name(chosen)})"
 
 
-def _coverage(query: Segmentation, frame: Frame) -> tuple[Reason, ...]:
-    """A note where the query has tissue outside of the box that the network saw."""
-    seen = np.zeros(query.shape[1:], bool)
-    seen[tuple(slice(a, b) for a, b in frame.source_box())] = True
-    outside = int((query.any(0) & ~seen).sum())
-    if not outside:
+def _union(boxes: Sequence[tuple[tuple[int, int], ...]]) -> tuple[tuple[int, int], ...]:
+    return tuple((min(b[axis][0] for b in boxes), max(b[axis][1] for b in boxes)) for axis in range(3))
+
+
+def _coverage(query: Segmentation, frames: Sequence[Frame]) -> tuple[Reason, ...]:
+    """A note where the query has tissue outside of the box that some member saw."""
+    most = 0
+    for frame in frames:
+        seen = np.zeros(query.shape[1:], bool)
+        seen[tuple(slice(a, b) for a, b in frame.source_box())] = True
+        most = max(most, int((query.any(0) & ~seen).sum()))
+    if not most:
         return ()
-    share = 100 * outside / int(query.any(0).sum())
+    share = 100 * most / int(query.any(0).sum())
     return (Reason(ReasonCode.PARTIAL_COVERAGE, f"{share:.1f} % of the segmented voxels lie outside of the box that the network sees."),)

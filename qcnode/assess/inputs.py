@@ -7,80 +7,146 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
-from torch import nn
 
-from qcnode.assess import metrics
-from qcnode.imaging.preprocess import Frame
+from qcnode.assess.metrics import Reference
+from qcnode.assess.networks.plane_unet import PlaneUNet
+from qcnode.imaging.preprocess import Frame, Orientation, field_frame, square_frame
+from qcnode.tissues import Tissue
 
 FloatArray = npt.NDArray[np.float32]
 Segmentation = npt.NDArray[np.bool_]
-Spacing = tuple[float, float, float]
+Groups = tuple[tuple[int, ...], ...]
+
+_SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PseudoReference:
-    """Probabilities (tissue, z, y, x) on the source grid, and the segmentation that they make."""
+    """What a segmenter of our own makes of the volumes.
+
+    probabilities (tissue, z, y, x) on the source grid; the segmentation that they make; pooled: mean and deviation over slices of the
+    deepest features, which depend on the volumes alone.
+    """
 
     probabilities: FloatArray
     segmentation: Segmentation
+    pooled: FloatArray
 
 
-def neighbours(slices: npt.NDArray[np.floating], k: int, count: int) -> FloatArray:
-    """Slices k - count // 2 ... k + count // 2 of a stack (z, y, x), the outermost repeated at the ends; (count, y, x)."""
+@dataclass(frozen=True, slots=True)
+class PseudoReferenceSettings:
+    """How the two networks see the volumes.
+
+    field_side: the whole slice, for the localiser. box_side: the box around the organ, for the segmenter. views: margins of the boxes
+    whose results are averaged. slices: neighbours given together. groups: structures (from 1) that make up each tissue.
+    """
+
+    field_side: int
+    box_side: int
+    views: tuple[float, ...]
+    slices: int
+    groups: Groups
+
+
+def tissue_groups(tissues: Sequence[Tissue], structures: Sequence[str]) -> Groups:
+    """Labels (from 1) of each tissue where label i + 1 is structures[i]."""
+    return tuple(tuple(structures.index(s) + 1 for s in t.structures) for t in tissues)
+
+
+def neighbours(planes: npt.NDArray[np.floating], k: int, count: int) -> FloatArray:
+    """Slices k - count // 2 ... k + count // 2 of stacks (contrast, z, y, x), the outermost repeated at the ends."""
     reach = count // 2
-    index = np.clip(np.arange(k - reach, k + reach + 1), 0, len(slices) - 1)
-    return np.asarray(slices[index], np.float32)
+    index = np.clip(np.arange(k - reach, k + reach + 1), 0, planes.shape[1] - 1)
+    return np.asarray(planes[:, index], np.float32)
+
+
+def draw_pseudo_reference(
+    localiser: PlaneUNet, segmenter: PlaneUNet, values: FloatArray, orientation: Orientation, settings: PseudoReferenceSettings
+) -> PseudoReference:
+    """Find the organ in normalised volumes (contrast, z, y, x) and segment it inside its box; outside of the box is background.
+
+    Islands much smaller than the largest piece are taken out: the organ is one.
+    """
+    z, y, x = values.shape[1:]
+    inside = np.asarray(orientation.apply(_locate(localiser, values, orientation, settings)), bool)
+    probabilities = np.zeros((len(settings.groups), z, y, x), np.float32)
+    structures: FloatArray | None = None
+    pooled: list[FloatArray] = []
+    for margin in settings.views:
+        frame = square_frame((z, y, x), orientation, inside, margin=margin, side=settings.box_side, most_slices=z + y + x)
+        classes, deepest = _classes(segmenter, frame.take(values), settings.slices)
+        here = frame.put_back_linear(classes[1:])
+        structures = here if structures is None else structures + here
+        pooled.append(deepest)
+    if structures is None:
+        raise ValueError("settings.views is empty")
+    structures /= len(settings.views)
+    winner = np.argmax(np.concatenate([1 - structures.sum(0, keepdims=True), structures]), 0)
+    small = _islands(winner > 0)
+    winner[small] = 0
+    structures[:, small] = 0
+    for i, group in enumerate(settings.groups):
+        probabilities[i] = structures[[label - 1 for label in group]].sum(0)
+    segmentation = np.stack([np.isin(winner, group) for group in settings.groups])
+    return PseudoReference(np.clip(probabilities, 0, 1), segmentation, np.mean(pooled, 0))
+
+
+def _locate(localiser: PlaneUNet, values: FloatArray, orientation: Orientation, settings: PseudoReferenceSettings) -> Segmentation:
+    """Voxels (z, y, x) of the source grid that look like the organ: the largest piece of what the localiser finds."""
+    z, y, x = values.shape[1:]
+    frame = field_frame((z, y, x), orientation, settings.field_side)
+    classes, _ = _classes(localiser, frame.take(values), settings.slices)
+    found = classes[1] > 0.5
+    found &= ~_islands(found, keep=1.0)
+    return np.asarray(frame.put_back(found), bool)
+
+
+def _islands(inside: npt.NDArray[np.bool_], keep: float = 0.2) -> npt.NDArray[np.bool_]:
+    """Voxels of connected pieces smaller than `keep` times the largest."""
+    pieces, count = ndimage.label(inside)
+    if count < 2:
+        return np.zeros(inside.shape, bool)
+    sizes = np.bincount(pieces.ravel())[1:]
+    return np.asarray(np.concatenate([[False], sizes < keep * sizes.max()])[pieces], bool)
 
 
 @torch.inference_mode()
-def class_probabilities(networks: Sequence[nn.Module], slices: FloatArray, count: int, device: str = "cpu") -> FloatArray:
-    """Mean class probabilities (class, z, y, x) of the networks for normalised slices (z, y, x), `count` neighbours at a time."""
-    planes: list[FloatArray] = []
-    for k in range(len(slices)):
-        near = torch.from_numpy(neighbours(slices, k, count))[None].to(device).contiguous(memory_format=torch.channels_last)
-        mean = sum(network(near).float().softmax(1) for network in networks) / len(networks)
-        planes.append(np.asarray(torch.as_tensor(mean)[0].cpu().numpy(), np.float32))
-    return np.stack(planes, 1)
+def _classes(network: PlaneUNet, planes: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
+    """Class probabilities (class, z, y, x) for planes (contrast, z, y, x), and mean and deviation over slices of the deepest features."""
+    device = next(network.parameters()).device
+    probabilities: list[FloatArray] = []
+    deepest: list[FloatArray] = []
+    for start in range(0, planes.shape[1], _SLICES_AT_ONCE):
+        stop = min(start + _SLICES_AT_ONCE, planes.shape[1])
+        near = np.stack([neighbours(planes, k, count).reshape(-1, *planes.shape[2:]) for k in range(start, stop)])
+        features = network.encode(torch.from_numpy(near).to(device).contiguous(memory_format=torch.channels_last))
+        deepest.append(features[-1].float().mean((2, 3)).cpu().numpy())
+        probabilities.append(network.decode(features).float().softmax(1).cpu().numpy())
+    pooled = np.concatenate(deepest)
+    return np.concatenate(probabilities).swapaxes(0, 1), np.concatenate([pooled.mean(0), pooled.std(0)])
 
 
-def pseudo_reference(classes: FloatArray, frame: Frame) -> PseudoReference:
-    """The pseudo-reference on the source grid out of class probabilities (class, z, y, x) in `frame`; class 0 is background.
-
-    Islands much smaller than the largest piece are taken out: the heart is one.
-    """
-    tissues = frame.put_back_linear(classes[1:])
-    background = np.maximum(1 - tissues.sum(0), 0)
-    winner = np.argmax(np.concatenate([background[None], tissues]), 0)
-    pieces, count = ndimage.label(winner > 0)
-    if count > 1:
-        sizes = np.bincount(pieces.ravel())[1:]
-        small = np.concatenate([[False], sizes < 0.2 * sizes.max()])[pieces]
-        winner[small] = 0
-        tissues[:, small] = 0
-    return PseudoReference(tissues, np.stack([winner == i + 1 for i in range(len(tissues))]))
-
-
-def numbers(query: Segmentation, pseudo: PseudoReference, spacing: Spacing, tolerance_mm: float, frame: Frame) -> FloatArray:
-    """How well query and pseudo-reference agree, how sure the pseudo-reference is, and the scale that the network sees.
+def numbers(query: Segmentation, pseudo: PseudoReference, reference: Reference) -> FloatArray:
+    """How well query (tissue, z, y, x) and pseudo-reference agree, and how sure the pseudo-reference is; `reference` is its segmentation.
 
     Order: logits of DSC, NSD (pooled) and DSC per tissue, which are the first estimate; NSD per tissue; expected DSC, pooled and per
     tissue; log volume ratios; expected DSC of the pseudo-reference with itself, pooled and per tissue; parts of the slices where only one
-    of both has tissue; log of source voxels per network voxel; tolerance in source voxels.
+    of both has tissue; tolerance in source voxels.
     """
     hard = pseudo.segmentation
-    found = metrics.agreement(query, hard, spacing, tolerance_mm)
+    found = reference.agreement(query)
     box = _slices_of(np.asarray(query.any(0) | hard.any(0)))
     soft = pseudo.probabilities[(slice(None), *box)]
     chosen, own = query[(slice(None), *box)], hard[(slice(None), *box)]
     volumes = np.log((chosen.sum((1, 2, 3)) + 20.0) / (own.sum((1, 2, 3)) + 20.0))
     with_query, with_pseudo = chosen.any((0, 2, 3)), own.any((0, 2, 3))
     depth = max(int((with_query | with_pseudo).sum()), 1)
-    in_plane = min(spacing[1:])
     return np.array(
         [
             *(logit(v) for v in (found.dsc, found.nsd, *found.dsc_per_tissue)),
@@ -90,26 +156,63 @@ def numbers(query: Segmentation, pseudo: PseudoReference, spacing: Spacing, tole
             *_expected_dsc(own, soft),
             (with_query & ~with_pseudo).sum() / depth,
             (with_pseudo & ~with_query).sum() / depth,
-            np.clip(np.log(max(frame.scale[1], 1e-3)), -2, 2),
-            np.clip(tolerance_mm / in_plane, 0, 4),
+            np.clip(reference.tolerance_mm / min(reference.spacing[1:]), 0, 4),
         ],
         np.float32,
     )
 
 
 def number_count(tissues: int) -> int:
-    """How many values `numbers` returns."""
+    """How many values the network is given: those of `numbers`, and the scale of its box."""
     return 8 + 5 * tissues
 
 
-def first_quality(values: FloatArray, tissues: int) -> FloatArray:
-    """Logits of DSC, NSD and DSC per tissue as the agreement alone would have them: the start of `numbers`."""
-    return values[: 2 + tissues]
+def agreement_of(values: FloatArray) -> tuple[float, float]:
+    """DSC and NSD of the query with the pseudo-reference, out of `numbers`."""
+    dsc, nsd = 1 / (1 + np.exp(-np.asarray(values[:2], float)))
+    return float(dsc), float(nsd)
+
+
+def self_agreement_of(values: FloatArray, tissues: int) -> float:
+    """Expected DSC of the pseudo-reference with itself, pooled, out of `numbers`."""
+    return float(values[3 + 4 * tissues])
+
+
+class NetworkInputs(NamedTuple):
+    """What QCResUNet is given for one query: arrays (channel, z, y, x) in the network's box, and (value,). None without pseudo-reference.
+
+    probabilities: of the pseudo-reference. quality_start, error_start: logits of a first estimate that the network corrects.
+    """
+
+    contrasts: FloatArray
+    query: FloatArray
+    probabilities: FloatArray | None = None
+    numbers: FloatArray | None = None
+    quality_start: FloatArray | None = None
+    error_start: FloatArray | None = None
+
+
+def network_inputs(
+    frame: Frame,
+    values: npt.NDArray[np.floating],
+    query: Segmentation,
+    probabilities: npt.NDArray[np.floating] | None,
+    given: FloatArray | None,
+) -> NetworkInputs:
+    """Source arrays (channel, z, y, x) as the network sees them through `frame`; `given` is what `numbers` returned."""
+    seen = np.asarray(frame.take_nearest(query), np.float32)
+    contrasts = frame.take(values)
+    if probabilities is None or given is None:
+        return NetworkInputs(contrasts, seen)
+    likely = frame.take(probabilities)
+    scale = np.clip(np.log(max(frame.scale[1], 1e-3)), -2, 2)
+    start = given[: 2 + len(query)]
+    return NetworkInputs(contrasts, seen, likely, np.append(given, np.float32(scale)), start, error_logits(seen, likely))
 
 
 def error_logits(query: FloatArray, probabilities: FloatArray) -> FloatArray:
     """Logits of the query being wrong in each voxel, were the pseudo-reference right."""
-    wrong = np.clip(query * (1 - probabilities) + (1 - query) * probabilities, 0.01, 0.99)
+    wrong = np.clip(query * (1 - probabilities) + (1 - query) * probabilities, 0.002, 0.998)
     return np.asarray(np.log(wrong / (1 - wrong)), np.float32)
 
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 Segmentation = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]
+Cell = tuple[int, int, int]
 
 # Surface elements in a 2 x 2 x 2 neighbourhood, by its code (bit 128 is the first voxel, bit 1 the last). Codes c and 255 - c have the same
 # surface, so the second half is left out. A letter is one element's normal, times 8, signs dropped: lengths are all that is needed.
@@ -29,9 +29,6 @@ _ELEMENT_TABLE = """
 """
 _ELEMENTS = _ELEMENT_TABLE.split()
 
-# Up to so many voxel offsets, shifting is faster than a distance transform.
-_MOST_OFFSETS = 150
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -44,10 +41,55 @@ class Agreement:
     tolerance_mm: float
 
 
+class Reference:
+    """A segmentation (tissue, z, y, x) that many queries are measured against; what depends on it alone is worked out once.
+
+    Raises ValueError where `channels` are not four-dimensional.
+    """
+
+    def __init__(self, channels: Segmentation, spacing: Spacing, tolerance_mm: float) -> None:
+        if channels.ndim != 4:
+            raise ValueError(f"{channels.ndim} dimensions instead of tissue, z, y, x")
+        self.channels = channels
+        self.spacing = spacing
+        self.tolerance_mm = tolerance_mm
+        self._areas = _element_areas(spacing)
+        self._voxels = [int(np.count_nonzero(c)) for c in channels]
+        self._surfaces = [_surface(c, self._areas) for c in channels]
+        self._near = [None if s is None else _near(s, spacing, tolerance_mm) for s in self._surfaces]
+
+    def agreement(self, query: Segmentation) -> Agreement:
+        """DSC and NSD, pooled and per tissue, of `query` (tissue, z, y, x)."""
+        both, total = self._overlap(query)
+        per_tissue = tuple(2.0 * b / t if t else 1.0 for b, t in zip(both, total, strict=True))
+        pooled, nsd_per_tissue = self.nsd(query)
+        return Agreement(2.0 * sum(both) / sum(total) if sum(total) else 1.0, per_tissue, pooled, nsd_per_tissue, self.tolerance_mm)
+
+    def nsd(self, query: Segmentation) -> tuple[float, tuple[float, ...]]:
+        """Pooled NSD over the tissues' surfaces, and NSD per tissue. A surface element within `tolerance_mm`, inclusive, agrees."""
+        found = [self._surface_agreement(i, q) for i, q in enumerate(query)]
+        per_tissue = tuple(good / total if total else 1.0 for good, total in found)
+        total = sum(t for _, t in found)
+        return (sum(g for g, _ in found) / total if total else 1.0), per_tissue
+
+    def _overlap(self, query: Segmentation) -> tuple[list[int], list[int]]:
+        """Per tissue, voxels of both, and voxels of the one plus voxels of the other."""
+        both = [int(np.count_nonzero(q & c)) for q, c in zip(query, self.channels, strict=True)]
+        return both, [int(np.count_nonzero(q)) + n for q, n in zip(query, self._voxels, strict=True)]
+
+    def _surface_agreement(self, tissue: int, query: Segmentation) -> tuple[float, float]:
+        """Area in mm2 of both surfaces that lies within the tolerance of the other surface, and of all of both."""
+        mine, theirs, near = _surface(query, self._areas), self._surfaces[tissue], self._near[tissue]
+        total = sum(s.area for s in (mine, theirs) if s is not None)
+        if mine is None or theirs is None or near is None:
+            return 0.0, total
+        near_mine = _near(mine, self.spacing, self.tolerance_mm)
+        return _area_within(mine, near, self._areas) + _area_within(theirs, near_mine, self._areas), total
+
+
 def agreement(query: Segmentation, other: Segmentation, spacing: Spacing, tolerance_mm: float) -> Agreement:
     """DSC and NSD, pooled and per tissue, of `query` against `other`."""
-    pooled, per_tissue = nsd(query, other, spacing, tolerance_mm)
-    return Agreement(dsc(query, other), tuple(dsc_per_tissue(query, other).tolist()), pooled, per_tissue, tolerance_mm)
+    return Reference(other, spacing, tolerance_mm).agreement(query)
 
 
 def dsc(query: Segmentation, other: Segmentation) -> float:
@@ -73,33 +115,50 @@ def error_map_dsc(predicted: Segmentation, true: Segmentation) -> float:
 
 
 def nsd(query: Segmentation, other: Segmentation, spacing: Spacing, tolerance_mm: float) -> tuple[float, tuple[float, ...]]:
-    """Pooled NSD over the tissues' surfaces, and NSD per tissue. A surface element within `tolerance_mm`, inclusive, agrees."""
-    areas = _element_areas(spacing)
-    agreeing: list[float] = []
-    total: list[float] = []
-    for q, o in zip(query, other, strict=True):
-        good, all_ = _surface_agreement(q, o, areas, spacing, tolerance_mm)
-        agreeing.append(good)
-        total.append(all_)
-    per_tissue = tuple(g / t if t else 1.0 for g, t in zip(agreeing, total, strict=True))
-    return (sum(agreeing) / sum(total) if sum(total) else 1.0), per_tissue
+    """Pooled NSD over the tissues' surfaces, and NSD per tissue, of `query` against `other`."""
+    return Reference(other, spacing, tolerance_mm).nsd(query)
 
 
-def _surface_agreement(
-    query: Segmentation, other: Segmentation, areas: npt.NDArray[np.float64], spacing: Spacing, tolerance_mm: float
-) -> tuple[float, float]:
-    """Area in mm2 of both surfaces that lies within the tolerance of the other surface, and of all of both (z, y, x arrays)."""
-    box = _box(query | other)
+@dataclass(frozen=True, slots=True)
+class _Surface:
+    """Neighbourhood codes in the smallest box of cells that holds a surface; cell [i] lies between voxels i - 1 and i along each axis."""
+
+    start: Cell
+    codes: npt.NDArray[np.uint8]
+    edges: Segmentation
+    area: float  # mm2
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """Some cells: True in `cells`, whose first is the cell `start`."""
+
+    start: Cell
+    cells: Segmentation
+
+
+def _surface(voxels: Segmentation, areas: npt.NDArray[np.float64]) -> _Surface | None:
+    """The surface of voxels (z, y, x), None where there are none."""
+    box = _box(voxels)
     if box is None:
-        return 0.0, 0.0
-    codes = _codes(query[box]), _codes(other[box])
-    edges = tuple((c != 0) & (c != 255) for c in codes)
-    area = tuple(areas[c] for c in codes)
-    total = float(area[0].sum() + area[1].sum())
-    if not (edges[0].any() and edges[1].any()):
-        return 0.0, total
-    good = sum(float(area[i][edges[i] & _near(edges[1 - i], spacing, tolerance_mm)].sum()) for i in (0, 1))
-    return good, total
+        return None
+    codes = _codes(voxels[box])
+    edges = (codes != 0) & (codes != 255)
+    z, y, x = (s.start for s in box)
+    return _Surface((z, y, x), codes, edges, float(areas[codes[edges]].sum()))
+
+
+def _area_within(surface: _Surface, region: _Region, areas: npt.NDArray[np.float64]) -> float:
+    """Area in mm2 of the part of a surface that lies in the cells of `region`."""
+    mine, theirs = [], []
+    for a, n, b, m in zip(surface.start, surface.edges.shape, region.start, region.cells.shape, strict=True):
+        low, high = max(a, b), min(a + n, b + m)
+        if low >= high:
+            return 0.0
+        mine.append(slice(low - a, high - a))
+        theirs.append(slice(low - b, high - b))
+    hit = surface.edges[tuple(mine)] & region.cells[tuple(theirs)]
+    return float(areas[surface.codes[tuple(mine)][hit]].sum())
 
 
 def _box(voxels: Segmentation) -> tuple[slice, ...] | None:
@@ -122,26 +181,34 @@ def _codes(voxels: Segmentation) -> npt.NDArray[np.uint8]:
     return codes
 
 
-def _near(edges: Segmentation, spacing: Spacing, tolerance_mm: float) -> Segmentation:
-    """Cells no further than `tolerance_mm` from an edge cell."""
-    offsets = _offsets(spacing, tolerance_mm)
-    if len(offsets) > _MOST_OFFSETS:
-        return np.asarray(ndimage.distance_transform_edt(~edges, sampling=spacing) <= tolerance_mm)
-    result = np.zeros_like(edges)
-    for offset in offsets:
-        to = tuple(slice(max(o, 0), n + min(o, 0)) for o, n in zip(offset, edges.shape, strict=True))
-        start = tuple(slice(max(-o, 0), n + min(-o, 0)) for o, n in zip(offset, edges.shape, strict=True))
-        result[to] |= edges[start]
-    return result
+def _near(surface: _Surface, spacing: Spacing, tolerance_mm: float) -> _Region:
+    """Cells no further than `tolerance_mm` from an edge cell of the surface."""
+    reach = [int(tolerance_mm / s) for s in spacing]
+    depth, height, width = surface.edges.shape
+    near = np.zeros((depth + 2 * reach[0], height + 2 * reach[1], width + 2 * reach[2]), bool)
+    wide = np.pad(surface.edges, ((0, 0), (0, 0), (reach[2], reach[2])))
+    for half, places in enumerate(_ball(spacing, tolerance_mm)):
+        if half:
+            wide[:, :, reach[2] - half : reach[2] - half + width] |= surface.edges
+            wide[:, :, reach[2] + half : reach[2] + half + width] |= surface.edges
+        for z, y in places:
+            near[reach[0] + z : reach[0] + z + depth, reach[1] + y : reach[1] + y + height] |= wide
+    first_z, first_y, first_x = (a - r for a, r in zip(surface.start, reach, strict=True))
+    return _Region((first_z, first_y, first_x), near)
 
 
 @lru_cache(maxsize=32)
-def _offsets(spacing: Spacing, tolerance_mm: float) -> tuple[tuple[int, int, int], ...]:
-    """Voxel offsets (z, y, x) not longer than the tolerance."""
+def _ball(spacing: Spacing, tolerance_mm: float) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """The voxel offsets not longer than the tolerance, as rows along x: the (z, y) of rows that reach 0, 1, 2 ... voxels to either side."""
     reach = [int(tolerance_mm / s) for s in spacing]
-    grid = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), -1).reshape(-1, 3)
-    inside = (grid * np.asarray(spacing)) ** 2
-    return tuple((int(z), int(y), int(x)) for z, y, x in grid[np.sqrt(inside.sum(1)) <= tolerance_mm])
+    rows: list[list[tuple[int, int]]] = [[] for _ in range(reach[2] + 1)]
+    along = np.arange(reach[2] + 1) * spacing[2]
+    for z in range(-reach[0], reach[0] + 1):
+        for y in range(-reach[1], reach[1] + 1):
+            inside = np.count_nonzero(np.sqrt((z * spacing[0]) ** 2 + (y * spacing[1]) ** 2 + along**2) <= tolerance_mm)
+            if inside:
+                rows[inside - 1].append((z, y))
+    return tuple(tuple(r) for r in rows)
 
 
 @lru_cache(maxsize=32)

@@ -91,19 +91,26 @@ class NetworkFacts(_Frozen):
     further_channels: int = 0
     numbers: int = 0
     flat_stages: int = 0
+    norm: Literal["instance", "batch"] = "instance"
     group_norm_last: bool = False
     max_pooling: bool = False
     coarse_decoder: bool = False
+    implied: bool = False
 
 
 class PseudoReferenceFacts(_Frozen):
-    """The two-dimensional networks whose mean draws the pseudo-reference; their weights are prefixed "0.", "1." ... in `file`."""
+    """The two-dimensional networks that draw a pseudo-reference, see qcnode.assess.inputs.PseudoReferenceSettings.
+
+    Their weights are prefixed "0.localiser.", "0.segmenter.", "1.localiser." ... in `file`, a pair for each member.
+    """
 
     file: str
-    networks: int
-    side: int
+    field_side: int
+    box_side: int
+    views: tuple[float, ...] = Field(min_length=1)
     slices: int
-    widths: tuple[int, ...]
+    localiser_widths: tuple[int, ...]
+    segmenter_widths: tuple[int, ...]
 
 
 class QualityDefinition(_Frozen):
@@ -131,8 +138,83 @@ class FileDigest(_Frozen):
     sha256: str
 
 
+class IntervalFacts(_Frozen):
+    """The prediction interval of one measure; carried out by qcnode.assess.calibration.
+
+    below, above: weights of (1, *spread features) for how far the truth may lie below and above the prediction, cut to floor...cap, times
+    `factor`; no factor: too few patients, the interval is 0...1. coverage, width: what held for patients left out of the fit.
+    """
+
+    below: tuple[float, ...]
+    above: tuple[float, ...]
+    floor: float = Field(gt=0)
+    cap: float = Field(gt=0)
+    factor: float | None
+    coverage: float | None = None
+    width: float | None = None
+
+
+class CalibrationFacts(_Frozen):
+    """How sure the predictions are, from residuals of patients that the predicting network had not seen.
+
+    level: share of truths within an interval. failure_below: the DSC under which a query has failed. flag_below: predicted DSC under which
+    queries must be looked at to find `recall` of the failures; recall_bound: its lower confidence bound over patients; review_rate: share
+    of the queries below. None where the records held no failure. error_map_thresholds: probability from which a voxel counts as wrong, per
+    tissue.
+    """
+
+    level: float = Field(gt=0, lt=1)
+    spread_features: tuple[str, ...]
+    dsc: IntervalFacts
+    nsd: IntervalFacts
+    failure_below: float
+    flag_below: float | None
+    recall: float | None
+    recall_bound: float | None
+    review_rate: float | None
+    error_map_thresholds: tuple[float, ...]
+    patients: int
+    queries: int
+
+
+class FeatureGroup(_Frozen):
+    """Features judged together: their distance from training is |whitening (value - centre)| / typical.
+
+    whitening: (component, feature). typical: an upper quantile of the distances of patients left out, so that groups compare.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    centre: tuple[float, ...]
+    whitening: tuple[tuple[float, ...], ...]
+    typical: float = Field(gt=0)
+
+
+class NoveltyTest(_Frozen):
+    """The mean distance over the groups is the score; its conformal p-value comes from scores of patients left out.
+
+    scores: rising. tail: share of the left-out patients (each weighs 1) that score at least as much. cut: novel below this p-value.
+    """
+
+    groups: tuple[FeatureGroup, ...]
+    scores: tuple[float, ...]
+    tail: tuple[float, ...]
+    patients: int
+    cut: float
+
+
+class NoveltyFacts(_Frozen):
+    """Is this image like the training images, is this query like any segmentation; carried out by qcnode.assess.novelty."""
+
+    image: NoveltyTest
+    query: NoveltyTest
+
+
 class ModelCard(_Frozen):
-    """Facts about one set of weights."""
+    """Facts about one set of weights.
+
+    members: networks whose mean judges, each learned without another part of the patients; their weights are prefixed "0.", "1." ...
+    """
 
     name: str
     version: str
@@ -143,9 +225,12 @@ class ModelCard(_Frozen):
     tissues: tuple[TissueFacts, ...] = Field(min_length=1)
     preprocessing: Preprocessing
     network: NetworkFacts
+    members: int = Field(gt=0)
     pseudo_reference: PseudoReferenceFacts | None
     quality: QualityDefinition
     training: TrainingFacts
+    calibration: CalibrationFacts | None = None
+    novelty: NoveltyFacts | None = None
     results: dict[str, Any]
     weights_file: str
     files: tuple[FileDigest, ...]
@@ -157,6 +242,11 @@ class ModelCard(_Frozen):
     def tissue_list(self) -> tuple[Tissue, ...]:
         """The tissues in the order of the network's channels."""
         return tuple(Tissue(t.name, t.structures, t.code) for t in self.tissues)
+
+    @property
+    def label_order(self) -> tuple[str, ...]:
+        """The structures in the order of the pseudo-reference's classes: each where a tissue first names it."""
+        return tuple(dict.fromkeys(name for tissue in self.tissues for name in tissue.structures))
 
     def digest(self) -> str:
         """SHA-256 of everything that shapes a prediction: the card, which holds its files' digests, without the results measured later."""

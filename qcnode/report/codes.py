@@ -18,10 +18,11 @@ def _private(value: str, meaning: str) -> Code:
     return Code(value, SCHEME, meaning)
 
 
-# What is estimated (NUM), PS3.16 TID 300
+# What is estimated (NUM), PS3.16 TID 300, and between what (TEXT)
 PREDICTED_DSC = _private("predicted-dsc", "Predicted Dice Similarity Coefficient")
 PREDICTED_NSD = _private("predicted-nsd", "Predicted Normalized Surface Dice")
 TOLERANCE = _private("nsd-tolerance", "Surface distance tolerance")
+INTERVAL = _private("qc-interval", "Prediction interval")
 ESTIMATED = Code("414135002", "SCT", "Estimated")
 MEASUREMENT_FAILURE = Code("114006", "DCM", "Measurement failure")
 NO_UNITS = Code("1", "UCUM", "no units")

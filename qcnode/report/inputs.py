@@ -17,10 +17,15 @@ from qcnode.tissues import Tissue
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """The configuration that turned the numbers into a verdict. digest: of `description`, part of every result's UID."""
+    """The configuration that turned the numbers into a verdict. digest: of `description`, part of every result's UID.
+
+    dsc_threshold, nsd_threshold: what the predicted number needs; None where nothing is asked of it.
+    """
 
     digest: str
     description: str
+    dsc_threshold: float | None = None
+    nsd_threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ The page is the Secondary Capture that goes into the study and the preview of th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -17,18 +19,19 @@ from qcnode.report.slices import Layers, choose_slices, draw_slice, edge_letters
 
 WIDTH, HEIGHT = 1600, 1120
 _BACKGROUND, _CARD, _LINE = (13, 15, 19), (23, 26, 32), (48, 53, 62)
-_TEXT, _QUIET = (236, 238, 242), (150, 157, 168)
+_TEXT, _QUIET, _SPAN = (236, 238, 242), (150, 157, 168), (104, 132, 176)
 _EDGE = 40
 _COLUMN = 410  # width of the text column
 _NAME = 200  # width of a tissue's name in it
-_TOP, _BOTTOM = 206, HEIGHT - 74
+_BAR = 250  # width of an interval's bar, from 0 to 1
+_TOP, _BOTTOM = 226, HEIGHT - 74
 _GAP = 18
 _CAPTION = 40
 
 _MEANINGS = {
     Verdict.PASS: "No review needed",
     Verdict.FAIL: "Needs review: predicted to be poor",
-    Verdict.REVIEW: "Needs review: near the threshold",
+    Verdict.REVIEW: "Needs review: too uncertain to pass",
     Verdict.UNASSESSABLE: "Needs review: could not be assessed",
     Verdict.NOT_APPLICABLE: "No task judges this segmentation",
 }
@@ -97,21 +100,51 @@ def _draw_header(pen: _Pen, inputs: ReportInputs) -> None:
     verdict = inputs.assessment.verdict
     size = 66
     width = pen.width(verdict.value, size) + 68
-    pen.draw.rounded_rectangle((_EDGE, 48, _EDGE + width, 156), 14, fill=colours.VERDICTS[verdict])
-    pen.write((_EDGE + width / 2, 103), verdict.value, size, (10, 12, 15), "mm")
+    pen.draw.rounded_rectangle((_EDGE, 58, _EDGE + width, 166), 14, fill=colours.VERDICTS[verdict])
+    pen.write((_EDGE + width / 2, 113), verdict.value, size, (10, 12, 15), "mm")
     x = _EDGE + width + 34
-    pen.write((x, 92), "Segmentation QC", 40)
-    pen.write((x, 138), f"{_MEANINGS[verdict]}  -  {inputs.case.task}", 25, _QUIET)
+    pen.write((x, 102), "Segmentation QC", 40)
+    pen.write((x, 148), f"{_MEANINGS[verdict]}  -  {inputs.case.task}", 25, _QUIET)
     prediction = inputs.assessment.prediction
     if prediction is not None:
-        _draw_number(pen, WIDTH - _EDGE - 300, "predicted DSC", f"{prediction.predicted_dsc:.2f}")
-        _draw_number(pen, WIDTH - _EDGE, f"predicted NSD ({prediction.tolerance_mm:g} mm)", f"{prediction.predicted_nsd:.2f}")
-    pen.draw.line((_EDGE, 184, WIDTH - _EDGE, 184), fill=_LINE, width=2)
+        dsc = _Number("predicted DSC", prediction.predicted_dsc, prediction.dsc_interval, inputs.judging.dsc_threshold)
+        caption = f"predicted NSD ({prediction.tolerance_mm:g} mm)"
+        nsd = _Number(caption, prediction.predicted_nsd, prediction.nsd_interval, inputs.judging.nsd_threshold)
+        for number, right in ((dsc, WIDTH - _EDGE - 300), (nsd, WIDTH - _EDGE)):
+            _draw_number(pen, right, number)
+            if number.interval is not None:
+                _draw_interval(pen, right, number, number.interval, prediction.interval_level)
+    pen.draw.line((_EDGE, 206, WIDTH - _EDGE, 206), fill=_LINE, width=2)
 
 
-def _draw_number(pen: _Pen, right: float, caption: str, number: str) -> None:
-    pen.write((right, 70), caption, 24, _QUIET, "rs")
-    pen.write((right, 150), number, 84, _TEXT, "rs")
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A predicted number, between what it lies, and what is asked of it."""
+
+    caption: str
+    value: float
+    interval: tuple[float, float] | None
+    threshold: float | None
+
+
+def _draw_number(pen: _Pen, right: float, number: _Number) -> None:
+    pen.write((right, 60), number.caption, 24, _QUIET, "rs")
+    pen.write((right, 136), f"{number.value:.2f}", 80, _TEXT, "rs")
+
+
+def _draw_interval(pen: _Pen, right: float, number: _Number, interval: tuple[float, float], level: float | None) -> None:
+    """A bar from 0 to 1 with the interval, the number as a dot and the threshold as a line."""
+    left, top, bottom = right - _BAR, 153, 165
+    low, high, value = (left + _BAR * v for v in (*interval, number.value))
+    pen.draw.rounded_rectangle((left, top, right, bottom), 6, fill=_LINE)
+    pen.draw.rounded_rectangle((low, top, max(high, low + 4), bottom), 6, fill=_SPAN)
+    if number.threshold is not None:
+        at = left + _BAR * number.threshold
+        pen.draw.line((at, top - 8, at, bottom + 8), fill=_TEXT, width=3)
+        pen.write((right, 193), f"needs {number.threshold:g}", 18, _TEXT, "rs")
+    pen.draw.ellipse((value - 9, top - 3, value + 9, bottom + 3), fill=_TEXT, outline=_BACKGROUND, width=2)
+    words = "" if level is None else f"{100 * level:g} %: "
+    pen.write((left, 193), f"{words}{interval[0]:.2f}-{interval[1]:.2f}", 18, _QUIET, "ls")
 
 
 def _draw_column(pen: _Pen, inputs: ReportInputs) -> None:

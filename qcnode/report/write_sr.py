@@ -39,7 +39,6 @@ from qcnode.report.provenance import (
 from qcnode.report.query import QuerySegment, is_uid, query_class, query_segments, source_series_uid
 
 _MR_CLASSES = (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
-_NOTHING = (math.nan, math.nan, None)
 _Values = tuple[list[sr.Measurement], list[sr.QualitativeEvaluation]]  # what was estimated, what could not be
 
 
@@ -157,9 +156,28 @@ def _group(inputs: ReportInputs, segment: QuerySegment, values: _Values) -> sr.V
 
 
 def _pooled(prediction: Prediction | None) -> _Values:
-    dsc, nsd, tolerance_mm = (prediction.predicted_dsc, prediction.predicted_nsd, prediction.tolerance_mm) if prediction else _NOTHING
-    measurements = [*_measured(codes.PREDICTED_DSC, dsc), *_measured(codes.PREDICTED_NSD, nsd, tolerance_mm)]
+    if prediction is None:
+        return [], [*_failed(codes.PREDICTED_DSC, math.nan), *_failed(codes.PREDICTED_NSD, math.nan)]
+    dsc, nsd = prediction.predicted_dsc, prediction.predicted_nsd
+    tolerance = sr.NumContentItem(
+        codes.TOLERANCE, float(prediction.tolerance_mm), codes.MILLIMETER, relationship_type=sr.RelationshipTypeValues.INFERRED_FROM
+    )
+    of_dsc = _interval(prediction.dsc_interval, prediction.interval_level)
+    of_nsd = _interval(prediction.nsd_interval, prediction.interval_level)
+    measurements = [*_measured(codes.PREDICTED_DSC, dsc, *of_dsc), *_measured(codes.PREDICTED_NSD, nsd, *of_nsd, tolerance)]
     return measurements, [*_failed(codes.PREDICTED_DSC, dsc), *_failed(codes.PREDICTED_NSD, nsd)]
+
+
+def _interval(interval: tuple[float, float] | None, level: float | None) -> list[sr.TextContentItem]:
+    """The interval as a property of its number, in words.
+
+    CID 225 has codes for ranges of uncertainty, but as numbers, without a place for the level, and PixelMed's validator takes every number
+    below a measurement for one that it was inferred from.
+    """
+    if interval is None or level is None:
+        return []
+    text = f"{100 * level:g} % interval {interval[0]:.4f} to {interval[1]:.4f}"
+    return [sr.TextContentItem(codes.INTERVAL, text, sr.RelationshipTypeValues.HAS_PROPERTIES)]
 
 
 def _of_tissue(prediction: Prediction | None, name: str) -> _Values:
@@ -169,15 +187,12 @@ def _of_tissue(prediction: Prediction | None, name: str) -> _Values:
     return _measured(codes.PREDICTED_DSC, dsc), _failed(codes.PREDICTED_DSC, dsc)
 
 
-def _measured(name: Code, value: float, tolerance_mm: float | None = None) -> list[sr.Measurement]:
+def _measured(name: Code, value: float, *below: sr.ContentItem) -> list[sr.Measurement]:
+    """A predicted number with what stands below it."""
     if not math.isfinite(value):
         return []
     measurement = sr.Measurement(name=name, value=round(float(value), 4), unit=codes.NO_UNITS, derivation=codes.ESTIMATED)
-    if tolerance_mm is not None:
-        tolerance = sr.NumContentItem(
-            codes.TOLERANCE, float(tolerance_mm), codes.MILLIMETER, relationship_type=sr.RelationshipTypeValues.INFERRED_FROM
-        )
-        measurement[0].ContentSequence.append(tolerance)
+    measurement[0].ContentSequence.extend(below)
     return [measurement]
 
 

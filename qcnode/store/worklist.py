@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from qcnode.case import Reason, Verdict
 from qcnode.errors import QCNodeError
-from qcnode.outcome import CaseResult
+from qcnode.outcome import CaseResult, Predicted
 from qcnode.store import audit
 from qcnode.store.database import Database
 from qcnode.store.schema import Moves, case_table, item_table, states_before
@@ -44,7 +44,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One query segmentation to look at. Patient attributes are there so that the reader can be sure of the patient."""
+    """One query segmentation to look at. Patient attributes are there so that the reader can be sure of the patient.
+
+    dsc_low ... nsd_high: the intervals of the predicted numbers at interval_level; None where there are none.
+    """
 
     item_id: int
     case_id: str
@@ -59,6 +62,11 @@ class Item:
     verdict: Verdict
     predicted_dsc: float | None
     predicted_nsd: float | None
+    dsc_low: float | None
+    dsc_high: float | None
+    nsd_low: float | None
+    nsd_high: float | None
+    interval_level: float | None
     reasons: tuple[Reason, ...]
     preview_path: Path | None
     created_at: datetime
@@ -166,7 +174,6 @@ def add_item(connection: Connection, result: CaseResult, preview_path: str | Non
     corrected = case_table.c.corrects_query_uid == result.case.query.sop_instance_uid
     judged = select(case_table.c.case_id).where(corrected, case_table.c.state == "DONE", case_table.c.verdict != Verdict.NOT_APPLICABLE)
     correction = connection.execute(judged.limit(1)).scalar_one_or_none()
-    predicted = result.outcome.predicted
     columns = {
         "case_id": result.case.case_id,
         "study_instance_uid": result.case.study_instance_uid,
@@ -178,8 +185,7 @@ def add_item(connection: Connection, result: CaseResult, preview_path: str | Non
         "accession_number": result.accession_number,
         "study_date": result.study_date,
         "verdict": result.outcome.verdict.value,
-        "predicted_dsc": None if predicted is None else predicted.dsc,
-        "predicted_nsd": None if predicted is None else predicted.nsd,
+        **_numbers(result.outcome.predicted),
         "reasons": json.dumps(REASONS.dump_python(result.outcome.reasons)),
         "preview_path": preview_path,
         "created_at": now,
@@ -188,6 +194,15 @@ def add_item(connection: Connection, result: CaseResult, preview_path: str | Non
     }
     item_id = connection.execute(insert(item_table).values(columns).returning(item_table.c.item_id)).scalar_one()
     _audit(connection, item_id, "create", audit.NODE, now, case_id=columns["case_id"], verdict=columns["verdict"], state=columns["state"])
+
+
+def _numbers(predicted: Predicted | None) -> dict[str, float | None]:
+    if predicted is None:
+        return {}
+    numbers = {"predicted_dsc": predicted.dsc, "predicted_nsd": predicted.nsd, "interval_level": predicted.interval_level}
+    dsc_low, dsc_high = predicted.dsc_interval or (None, None)
+    nsd_low, nsd_high = predicted.nsd_interval or (None, None)
+    return numbers | {"dsc_low": dsc_low, "dsc_high": dsc_high, "nsd_low": nsd_low, "nsd_high": nsd_high}
 
 
 def _row(connection: Connection, item_id: int) -> Any:

@@ -44,10 +44,8 @@ class Cohort(Protocol):
     STRUCTURES: tuple[str, ...]
     CONTRASTS: tuple[str, ...]
 
-    @staticmethod
-    def patients(folder: Path) -> dict[str, tuple[str, ...]]:
+    def patients(self, folder: Path) -> dict[str, tuple[str, ...]]:
         """Patients by split, "train" and "val"; a patient is in one split with everything of theirs."""
 
-    @staticmethod
-    def load(folder: Path, names: Sequence[str]) -> list[LabelledVolume]:
+    def load(self, folder: Path, names: Sequence[str]) -> list[LabelledVolume]:
         """All volumes of these patients."""

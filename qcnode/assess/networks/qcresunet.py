@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn import functional
 from qcnode.assess.networks.slabs import convolve
 
 Triple = tuple[int, int, int]
+Norm = Literal["instance", "batch", "group"]
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BRAIN_STRIDES: tuple[Triple, ...] = ((2, 2, 2),) * 4
@@ -31,8 +32,10 @@ class Design:
 
     contrasts, tissues: input volumes and segmentation channels. outputs: numbers that are estimated (DSC, NSD, then DSC per tissue).
     further_channels: input channels besides (a pseudo-reference's probabilities). numbers: values given to the head.
-    flat_stages: stages (from the first) whose kernels are 1 x 3 x 3. group_norm_last: group norm in block 4, whose maps may be tiny.
+    flat_stages: stages (from the first) whose kernels are 1 x 3 x 3. norm: "instance", or "batch", which keeps what sets cases apart and
+    needs fewer steps. group_norm_last: group norm in block 4, whose maps may be tiny.
     max_pooling: the head sees the maximum of each feature beside its mean. coarse_decoder: the decoder stops at the first block.
+    implied: the head sees the DSC that the error map implies, too.
     """
 
     contrasts: int = 4
@@ -47,38 +50,46 @@ class Design:
     further_channels: int = 0
     numbers: int = 0
     flat_stages: int = 0
+    norm: Literal["instance", "batch"] = "instance"
     group_norm_last: bool = False
     max_pooling: bool = False
     coarse_decoder: bool = False
+    implied: bool = False
 
 
 class Estimate(NamedTuple):
-    """Quality logits (batch, output) and error map logits (batch, tissue, z, y, x)."""
+    """Quality logits (batch, output) and error map logits (batch, tissue, z, y, x).
+
+    implied: the DSC (batch, 1 + tissue), pooled and per tissue, that the error map implies; None where the design does without.
+    """
 
     quality: Tensor
     error_map: Tensor
+    implied: Tensor | None = None
 
 
-def _norm(channels: int, grouped: bool) -> nn.Module:
-    return nn.GroupNorm(8, channels) if grouped else nn.InstanceNorm3d(channels)
+def _norm(channels: int, kind: Norm) -> nn.Module:
+    if kind == "group":
+        return nn.GroupNorm(8, channels)
+    return nn.BatchNorm3d(channels) if kind == "batch" else nn.InstanceNorm3d(channels)
 
 
 class ResidualBlock(nn.Module):
     """Two convolutions with instance norm and a shortcut, then spatial dropout (figure 2b)."""
 
     def __init__(
-        self, in_channels: int, channels: int, stride: Triple, dropout: float, *, flat: bool = False, grouped: bool = False
+        self, in_channels: int, channels: int, stride: Triple, dropout: float, *, flat: bool = False, norm: Norm = "instance"
     ) -> None:
         super().__init__()
         kernel = (1, 3, 3) if flat else (3, 3, 3)
         padding = (0, 1, 1) if flat else (1, 1, 1)
         self.first = nn.Conv3d(in_channels, channels, kernel, stride, padding, bias=False)
-        self.first_norm = _norm(channels, grouped)
+        self.first_norm = _norm(channels, norm)
         self.second = nn.Conv3d(channels, channels, kernel, 1, padding, bias=False)
-        self.second_norm = _norm(channels, grouped)
+        self.second_norm = _norm(channels, norm)
         self.shortcut: nn.Module | None = None
         if stride != (1, 1, 1) or in_channels != channels:
-            self.shortcut = nn.Sequential(nn.Conv3d(in_channels, channels, 1, stride, bias=False), _norm(channels, grouped))
+            self.shortcut = nn.Sequential(nn.Conv3d(in_channels, channels, 1, stride, bias=False), _norm(channels, norm))
         self.dropout = nn.Dropout3d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,13 +104,13 @@ class ResidualBlock(nn.Module):
 class DecoderLevel(nn.Module):
     """Nearest upsampling, 1 x 1 x 1 convolution, skip connection, two convolutional blocks (figure 2c)."""
 
-    def __init__(self, in_channels: int, skip_channels: int) -> None:
+    def __init__(self, in_channels: int, skip_channels: int, norm: Norm = "instance") -> None:
         super().__init__()
         self.narrow = nn.Conv3d(in_channels, in_channels, 1, bias=False)
         self.first = nn.Conv3d(in_channels + skip_channels, skip_channels, 3, padding=1, bias=False)
-        self.first_norm = nn.InstanceNorm3d(skip_channels)
+        self.first_norm = _norm(skip_channels, norm)
         self.second = nn.Conv3d(skip_channels, skip_channels, 3, padding=1, bias=False)
-        self.second_norm = nn.InstanceNorm3d(skip_channels)
+        self.second_norm = _norm(skip_channels, norm)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Features at the skip's resolution. Takes the features to upsample, then the skip, from the end of the list.
@@ -138,18 +149,21 @@ class QualityHead(nn.Module):
         super().__init__()
         self.max_pooling = design.max_pooling
         pooled = channels * (2 if design.max_pooling else 1)
-        self.numbers = nn.Sequential(nn.Linear(design.numbers, 64), nn.LeakyReLU(0.01), nn.Linear(64, 64), nn.LeakyReLU(0.01))
-        if not design.numbers:
-            self.numbers = nn.Sequential()
-        self.out = nn.Linear(pooled + (64 if design.numbers else 0), design.outputs)
+        numbers = design.numbers + (1 + design.tissues if design.implied else 0)
+        self.numbers = nn.Sequential()
+        if numbers:
+            self.numbers = nn.Sequential(nn.Linear(numbers, 64), nn.LeakyReLU(0.01), nn.Linear(64, 64), nn.LeakyReLU(0.01))
+        self.out = nn.Linear(pooled + (64 if numbers else 0), design.outputs)
 
-    def forward(self, features: Tensor, numbers: Tensor | None) -> Tensor:
-        """Logits (batch, output)."""
+    def pool(self, features: Tensor) -> Tensor:
+        """Mean, and maximum where wanted, of each feature (batch, channel)."""
         pooled = features.mean((2, 3, 4))
-        if self.max_pooling:
-            pooled = torch.cat([pooled, features.amax((2, 3, 4))], 1)
-        if numbers is not None:
-            pooled = torch.cat([pooled, self.numbers(numbers)], 1)
+        return torch.cat([pooled, features.amax((2, 3, 4))], 1) if self.max_pooling else pooled
+
+    def forward(self, pooled: Tensor, numbers: Sequence[Tensor]) -> Tensor:
+        """Logits (batch, output) from pooled features and groups of numbers (batch, number)."""
+        if numbers:
+            pooled = torch.cat([pooled, self.numbers(torch.cat(list(numbers), 1))], 1)
         logits: Tensor = self.out(pooled)
         return logits
 
@@ -166,14 +180,14 @@ class QCResUNet(nn.Module):
         channels = design.contrasts + design.tissues + design.further_channels
         z, y, x = (k // 2 for k in design.stem_kernel)
         self.stem = nn.Conv3d(channels, width, design.stem_kernel, design.stem_stride, (z, y, x), bias=False)
-        self.stem_norm = _norm(width, grouped=False)
+        self.stem_norm = _norm(width, design.norm)
         self.stages = nn.ModuleList(_stage(i, (width, *widths)[i], widths[i], design) for i in range(4))
         self.head = QualityHead(widths[3], design)
         levels = [(widths[2], widths[1]), (widths[1], widths[0]), (widths[0], width)]
-        self.decoder = nn.ModuleList(DecoderLevel(n, s) for n, s in (levels[:2] if design.coarse_decoder else levels))
+        self.decoder = nn.ModuleList(DecoderLevel(n, s, design.norm) for n, s in (levels[:2] if design.coarse_decoder else levels))
         self.attention = ChannelAttention()
         self.error_head = nn.Conv3d(width + design.tissues, design.tissues, 1)
-        if design.numbers:  # start from the estimate that the numbers give
+        if design.numbers:  # begin with the estimate that the numbers give
             nn.init.zeros_(self.head.out.weight)
             nn.init.zeros_(self.head.out.bias)
 
@@ -196,7 +210,7 @@ class QCResUNet(nn.Module):
         del stacked
         for stage in self.stages:
             features.append(stage(features[-1]))
-        quality = self.head(features.pop(), numbers)
+        pooled = self.head.pool(features.pop())
         for level in self.decoder:
             features.append(level(features))
         x = features.pop()
@@ -205,13 +219,30 @@ class QCResUNet(nn.Module):
         errors = self.error_head(self.attention(torch.cat([x, at_level], 1)))
         if errors.shape[2:] != size:
             errors = functional.interpolate(errors, size=size, mode="trilinear", align_corners=False)
-        return Estimate(
-            quality if quality_start is None else quality + quality_start, errors if error_start is None else errors + error_start
-        )
+        errors = errors if error_start is None else errors + error_start
+        implied = implied_dsc(query, errors) if self.design.implied else None
+        given = [*([] if numbers is None else [numbers]), *([] if implied is None else [implied.detach().clamp(0.02, 0.98).logit()])]
+        quality = self.head(pooled, given)
+        return Estimate(quality if quality_start is None else quality + quality_start, errors, implied)
+
+
+def implied_dsc(query: Tensor, error_logits: Tensor) -> Tensor:
+    """DSC (batch, 1 + tissue), pooled and per tissue, of a query whose voxels are wrong with these probabilities.
+
+    The reference is the query where it is right and its opposite where it is wrong, so true and false positives follow from both.
+    """
+    wrong = error_logits.sigmoid()
+    drawn = query.sum((2, 3, 4))
+    false_positives = (query * wrong).sum((2, 3, 4))
+    false_negatives = ((1 - query) * wrong).sum((2, 3, 4))
+    both, total = drawn - false_positives, 2 * drawn - false_positives + false_negatives
+    both, total = (torch.cat([v.sum(1, keepdim=True), v], 1) for v in (both, total))
+    return (2 * both + 1) / (total + 1)
 
 
 def _stage(index: int, in_channels: int, channels: int, design: Design) -> nn.Sequential:
-    flat, grouped = index < design.flat_stages, design.group_norm_last and index == 3
+    flat: bool = index < design.flat_stages
+    norm: Norm = "group" if design.group_norm_last and index == 3 else design.norm
     return nn.Sequential(
         *(
             ResidualBlock(
@@ -220,7 +251,7 @@ def _stage(index: int, in_channels: int, channels: int, design: Design) -> nn.Se
                 (1, 1, 1) if i else design.strides[index],
                 design.dropout,
                 flat=flat,
-                grouped=grouped,
+                norm=norm,
             )
             for i in range(_BLOCKS[design.depth][index])
         )

@@ -5,7 +5,7 @@ A step is a module with STATEMENTS. It is never changed once released; a databas
 
 from dataclasses import dataclass
 
-from qcnode.store.migrations import m0001_first_tables
+from qcnode.store.migrations import m0001_first_tables, m0002_intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,4 +16,7 @@ class Migration:
     statements: tuple[str, ...]
 
 
-MIGRATIONS = (Migration("0001-first-tables", m0001_first_tables.STATEMENTS),)
+MIGRATIONS = (
+    Migration("0001-first-tables", m0001_first_tables.STATEMENTS),
+    Migration("0002-intervals", m0002_intervals.STATEMENTS),
+)

@@ -1,0 +1,55 @@
+"""How the worklist reads on the command line."""
+
+from dataclasses import replace
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from store_samples import EVERYTHING, at, case, result
+from typer.testing import CliRunner
+
+from qcnode.case import Verdict
+from qcnode.cli import app
+from qcnode.cli_worklist import items_table
+from qcnode.outcome import Predicted
+from qcnode.store.database import Database, open_database
+from qcnode.store.jobs import Jobs
+from qcnode.store.worklist import Worklist
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    """A worklist with one item by weights with intervals and one by weights without."""
+    opened = open_database(tmp_path / "node")
+    jobs = Jobs(opened)
+    for name, predicted in (
+        ("calibrated", Predicted(0.81, 0.7, 2.0, {}, (0.72, 0.88), (0.5, 0.9), 0.9)),
+        ("plain", Predicted(0.77, 0.66, 2.0, {})),
+    ):
+        jobs.put_case(case(name, query=f"2.25.{len(name)}"), at(0))
+        claimed = jobs.claim("w", at(0), timedelta(minutes=1))
+        assert claimed is not None
+        judged = result(claimed.case, Verdict.REVIEW)
+        jobs.settle(claimed, replace(judged, outcome=replace(judged.outcome, predicted=predicted)), EVERYTHING, at(1))
+    return opened
+
+
+def test_the_interval_stands_beside_the_number(database: Database) -> None:
+    page = StringIO()
+    Console(file=page, width=240).print(items_table(Worklist(database).list()))
+    calibrated, plain = (next(line for line in page.getvalue().splitlines() if number in line) for number in ("0.81", "0.77"))
+    assert "0.81 (0.72-0.88)" in calibrated
+    assert "0.70 (0.50-0.90)" in calibrated
+    assert "(" not in plain
+
+
+def test_one_item_says_the_level(database: Database, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("storage: {directory: node}\n")
+    items = {i.case_id: i.item_id for i in Worklist(database).list()}
+    shown = {name: CliRunner().invoke(app, ["worklist", "show", str(n), "--config", str(config)]).output for name, n in items.items()}
+    assert "0.81 (0.72-0.88)" in shown["calibrated"]
+    assert "90 %" in shown["calibrated"]
+    assert "%" not in shown["plain"]

@@ -1,0 +1,106 @@
+"""Controls of an evaluation: how much does the network look at the images?"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qcnode.assess.inference import QCPredictor
+from qcnode.assess.inputs import NetworkInputs
+from qcnode.assess.members import judge_views
+from qcnode.assess.networks.qcresunet import QCResUNet
+from qcnode.imaging.grid import Volume
+from qcnode.imaging.preprocess import Frame, Orientation
+from training.config import Recipe
+from training.dataset import Shown, sample, shown
+from training.generate import PATIENTS
+from training.library import load_entry
+from training.records import Judged
+from training.stages import chosen_sets, empty_quality_network, fold_of_entries
+from training.targets import tissue_channels
+from training.views import load_view
+from training.volumes import groups_of
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+
+GOOD = 0.9
+"""True DSC from which a query counts as good in the test of swapped images."""
+_MOST_SWAPPED = 60
+
+
+def query_only_records(recipe: Recipe, run: Path, records: Sequence[Judged], variant: str) -> list[Judged] | None:
+    """The same queries judged by the networks of a variant that sees the query alone; None where it was not fitted."""
+    folders = [run / f"{variant}-{n}" / "average.pt" for n in range(recipe.folds)]
+    if not all(path.is_file() for path in folders):
+        return None
+    networks = [_network(recipe, path) for path in folders]
+    settings = recipe.network.model_copy(update={"inputs": "query"})
+    groups = groups_of(recipe)
+    entries: dict[str, Shown] = {}
+    result = []
+    for record in records:
+        if record.entry not in entries:
+            name = f"{record.entry}.npz"
+            entries = {record.entry: shown(load_entry(run / "library" / "train" / name), load_view(run / "views" / name))}
+        fields = sample(entries[record.entry], record.index, settings, groups, settings.margin)
+        inputs = NetworkInputs(**{name: fields[name] for name in NetworkInputs._fields})
+        quality = judge_views(networks[record.fold], inputs)[0].mean(0)
+        result.append(replace(record, predicted_dsc=float(quality[0]), predicted_nsd=float(quality[1]), error_counts=()))
+    return result
+
+
+def swapped_images(recipe: Recipe, run: Path, model_dir: Path, progress: Progress) -> dict[str, Any]:
+    """Mean change of the predicted DSC of good queries when another patient's image is put in place of theirs."""
+    left_out, patient_of = fold_of_entries(recipe, run), json.loads((run / PATIENTS).read_text())
+    folder, rng, groups = run / "library" / "train", np.random.default_rng(recipe.seed), groups_of(recipe)
+    found = _good_queries(run)
+    picked = sorted(found[int(i)] for i in rng.permutation(len(found))[:_MOST_SWAPPED])
+    predictors: dict[int, QCPredictor] = {}
+    before: list[float] = []
+    after: list[float] = []
+    for done, (name, index) in enumerate(picked):
+        fold = left_out[name]
+        predictor = predictors.setdefault(fold, QCPredictor(model_dir, only=[fold]))
+        entry = load_entry(folder / f"{name}.npz")
+        others = [n for n, patient in patient_of.items() if left_out.get(n) == fold and patient != entry.patient]
+        other = load_entry(folder / f"{others[int(rng.integers(len(others)))]}.npz")
+        query = tissue_channels(entry.queries[index].on(entry.grid.size), groups)
+        contrasts = [c.name for c in predictor.card.contrasts]
+        for volumes, predicted in ((entry.contrasts, before), (_fitted(other.contrasts, entry.grid.size), after)):
+            shown_volumes = [Volume(np.asarray(v, np.float32), entry.grid) for v in volumes]
+            predicted.append(predictor.predict(dict(zip(contrasts, shown_volumes, strict=True)), query).predicted_dsc)
+        progress("swapped images", done + 1, len(picked), {})
+    change = np.abs(np.array(after) - np.array(before))
+    mean = round(float(change.mean()), 4) if len(change) else None
+    return {"queries": len(picked), "true_dsc_from": GOOD, "mean_change": mean}
+
+
+def _good_queries(run: Path) -> list[tuple[str, int]]:
+    by_entry: dict[str, list[int]] = defaultdict(list)
+    for name, index in sorted({q for queries in chosen_sets(run, "train").values() for q in queries}):
+        by_entry[name].append(index)
+    found = []
+    for name, indices in by_entry.items():
+        targets = load_entry(run / "library" / "train" / f"{name}.npz").targets
+        found += [(name, i) for i in indices if targets[i, 0] >= GOOD]
+    return found
+
+
+def _fitted(contrasts: npt.NDArray[np.float32], size: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    """Volumes (contrast, z, y, x) stretched to another size."""
+    z, y, x = contrasts.shape[1:]
+    return Frame((z, y, x), Orientation(), ((0, z), (0, y), (0, x)), size).take(contrasts)
+
+
+def _network(recipe: Recipe, path: Path) -> QCResUNet:
+    network = empty_quality_network(recipe)
+    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return network.eval().requires_grad_(False)
