@@ -10,7 +10,6 @@ from qcnode.case import Prediction, Weights
 from qcnode.pipeline import Judge
 from qcnode.tasks import weights_directory
 
-
 MARGIN = Limits(Limit(0.75, 0.05))
 
 

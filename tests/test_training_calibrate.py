@@ -6,7 +6,6 @@ import pytest
 from qcnode.assess.calibration import intervals
 from qcnode.assess.model_card import CalibrationFacts, NoveltyFacts
 from qcnode.assess.novelty import p_value, query_features
-from qcnode.demo.phantom import bad_query_missing_base, bad_query_shifted, good_query, make_phantom
 from training.calibrate import (
     FeatureTable,
     calibrate,
@@ -64,7 +63,7 @@ def test_the_spread_makes_intervals_narrower_and_follows_the_feature():
 def test_skewed_errors_give_a_skewed_interval():
     facts = fit_interval(*made(1, skewed=True), level=0.9, seed=0)
     low, high = intervals(facts, np.array([0.5]), np.array([[0.08, 0.5, 0.5]]))[0]
-    assert high - 0.5 > 2 * (0.5 - low)  # predictions err upwards less: truth = prediction + error, cut above by 0.2
+    assert 0.5 - low > 2 * (high - 0.5)  # the truth lies above by a fifth of the error, below by one and a half of it
 
 
 @pytest.mark.parametrize(("patients", "bound"), [(1, False), (2, False), (8, False), (9, True)])
@@ -135,12 +134,12 @@ def spread_table(seed, patients, shift=0.0):
 
 
 def test_novelty_p_values_are_uniform_inside_and_small_outside():
-    test = fit_novelty(spread_table(1, 90), cut=0.02)
+    test = fit_novelty(spread_table(1, 150), cut=0.02)
     inside, outside = spread_table(2, 200), spread_table(3, 20, shift=4.0)
     p = np.array([p_value(test, inside.names, row) for row in inside.rows])
     for level in (0.1, 0.3, 0.5, 0.8):
-        assert (p <= level).mean() == pytest.approx(level, abs=0.08)
-    assert (p < test.cut).mean() <= 0.04
+        assert (p <= level).mean() == pytest.approx(level, abs=0.1)
+    assert (p < test.cut).mean() <= 0.05
     assert all(p_value(test, outside.names, row) < test.cut for row in outside.rows)
 
 
@@ -167,37 +166,47 @@ def test_a_feature_that_never_changed_does_not_decide_by_a_hair():
     assert p_value(test, still.names, centre + np.eye(13)[12] * 0.5) < 0.05
 
 
-@pytest.fixture(scope="module")
-def phantoms():
-    return [make_phantom(seed) for seed in range(700, 714)]
+def heart(rng):
+    """A segmentation (3, 8, 64, 64): a cavity in a ring with a chamber beside it, tapering."""
+    y, x = np.mgrid[:64, :64]
+    cy, cx, radius, wall, reach = rng.uniform((26, 26, 6, 3, 0.9), (38, 38, 10, 5, 1.2))
+    first, last = rng.integers(0, 2), 8 - rng.integers(0, 3)
+    result = np.zeros((3, 8, 64, 64), bool)
+    for k in range(first, last):
+        cy, cx = np.array((cy, cx)) + rng.normal(0, 0.3, 2)
+        inner = radius * np.sqrt(1 - 0.8 * (k / 8) ** 2)
+        cavity, ring = np.hypot(y - cy, x - cx) < inner, np.hypot(y - cy, x - cx) < inner + wall
+        result[2, k], result[1, k] = cavity, ring & ~cavity
+        result[0, k] = (np.hypot(y - cy, (x - cx + reach * (inner + wall)) * 1.3) < inner) & ~ring
+    return result
 
 
-def phantom_queries(phantom):
-    """Queries of known kinds, good and bad."""
-    yield good_query(phantom)
-    yield bad_query_shifted(phantom)
-    yield bad_query_missing_base(phantom)
-    yield phantom.reference[[1, 0, 2]]
-    yield phantom.reference & (np.arange(3) != 0)[:, None, None, None]
+def known_kinds(rng):
+    """Queries good and bad, of kinds that a library holds."""
+    drawn = heart(rng)
+    missing = drawn.copy()
+    missing[:, : rng.integers(2, 6)] = False
+    down, right = rng.integers(-15, 15, 2)
+    lost = drawn & (np.arange(3) != rng.integers(3))[:, None, None, None]
+    return drawn, missing, lost, np.roll(drawn, (down, right), (2, 3)), drawn[rng.permutation(3)]
 
 
-def test_queries_of_known_kinds_are_no_novelty_and_nonsense_is(phantoms):
+def test_queries_of_known_kinds_are_no_novelty_and_nonsense_is():
+    rng = np.random.default_rng(5)
     rows, patients = [], []
-    for i, phantom in enumerate(phantoms[:-1]):
-        for query in phantom_queries(phantom):
+    for i in range(60):
+        for query in known_kinds(rng):
             names, row = query_features(query)
             rows.append(row)
             patients.append(f"q{i}")
     test = fit_novelty(FeatureTable(names, tuple(patients), np.stack(rows)), cut=0.02)
-    fresh = phantoms[-1]
-    known = [p_value(test, *query_features(q)) for q in phantom_queries(fresh)]
-    assert min(known) >= test.cut, known
-    rng = np.random.default_rng(1)
-    size = fresh.reference.shape
-    half = np.zeros(size, bool)
-    half[1, :, : size[2] // 2] = True
-    speckle = rng.random(size) < 0.2
-    for nonsense in (speckle, np.ones(size, bool), half, speckle & fresh.reference.any(0)):
+    known = [p_value(test, *query_features(q)) < test.cut for _ in range(20) for q in known_kinds(rng)]
+    assert np.mean(known) <= 0.06
+    fresh = heart(rng)
+    speckle, half = rng.random(fresh.shape) < 0.2, np.zeros(fresh.shape, bool)
+    half[1, :, :32] = True
+    salted = fresh ^ ((rng.random(fresh.shape) < 0.2) & fresh.any(0))
+    for nonsense in (speckle, np.ones(fresh.shape, bool), half, salted):
         assert p_value(test, *query_features(nonsense)) < test.cut
 
 

@@ -176,6 +176,12 @@ def test_settings_that_can_not_work_are_refused(wrong: dict[str, Any]) -> None:
         SegmenterSettings.model_validate(wrong)
 
 
+@pytest.mark.parametrize("widths", [(10,), (12, 20)])
+def test_widths_that_the_transformer_can_not_have_are_refused(widths: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="multiple of 12"):
+        make_segmenter(settings("transformer", widths=widths), contrasts=1, classes=2)
+
+
 def test_the_frame_is_the_middle_square_and_the_rest_is_background() -> None:
     frame = central_frame((2, 60, 100), 0.5, 20)
     assert frame.box == ((0, 2), (5, 55), (25, 75))

@@ -26,6 +26,8 @@ _FLOOR, _CAP = 0.005, 0.5  # of a spread
 _DRAWS = 2000  # bootstrap
 _STEPS = 60  # of the reweighted fit
 _LEAST_DEVIATION = 0.02  # of a novelty feature: one that never changed in training must not decide by a hair
+_LEAST_VARIANCE = 1e-3  # of a component of such features, each brought to deviation 1
+_LEAST_TYPICAL = 1.0  # distance of a group, in deviations
 _COMPONENTS = 40  # of a novelty group
 _POINTS = 200  # of a stored distribution
 
@@ -57,12 +59,14 @@ def calibrate(
     level: float = 0.9,
     failure_below: float = 0.75,
     wanted_recall: float = 0.95,
-    novelty_cut: float = 0.02,
+    image_cut: float = 0.02,
+    query_cut: float = 0.05,
     seed: int = 0,
 ) -> tuple[CalibrationFacts, NoveltyFacts]:
     """The card's calibration and novelty out of out-of-fold records and features of training volumes and library queries.
 
-    Intervals hold for queries mixed as `records` are. spread_names: what Judged.spread_features holds.
+    Intervals hold for queries mixed as `records` are. spread_names: what Judged.spread_features holds. image_cut, query_cut: p-values that
+    make a novelty; the query's is the larger because a library holds so many bad queries that good ones lie far inside.
     """
     patients = [r.patient for r in records]
     features = np.array([r.spread_features for r in records], float)
@@ -81,7 +85,7 @@ def calibrate(
         patients=len(set(patients)),
         queries=len(records),
     )
-    novelty = NoveltyFacts(image=fit_novelty(image_vectors, cut=novelty_cut), query=fit_novelty(query_vectors, cut=novelty_cut))
+    novelty = NoveltyFacts(image=fit_novelty(image_vectors, cut=image_cut), query=fit_novelty(query_vectors, cut=query_cut))
     return calibration, novelty
 
 
@@ -232,7 +236,7 @@ def fit_novelty(table: FeatureTable, *, cut: float) -> NoveltyTest:
             group = _fit_group(kind, table, columns[kind], rest)
             distances[here, g] = scores([group], names, table.rows[here])
     weights = patient_weights(patients)
-    typical = [max(_weighted_quantile(distances[:, g], weights, 0.9), 1e-6) for g in range(len(kinds))]
+    typical = [max(_weighted_quantile(distances[:, g], weights, 0.9), _LEAST_TYPICAL) for g in range(len(kinds))]
     whole = np.ones(len(patients), bool)
     fitted = [_fit_group(kind, table, columns[kind], whole) for kind in kinds]
     groups = [group.model_copy(update={"typical": _short(t)}) for group, t in zip(fitted, typical, strict=True)]
@@ -250,7 +254,7 @@ def _fit_group(name: str, table: FeatureTable, columns: Sequence[int], chosen: n
     unit = np.maximum(np.sqrt(weights @ (rows - centre) ** 2), _LEAST_DEVIATION)
     variances, axes = np.linalg.eigh(_shrunk_covariance((rows - centre) / unit, patients))
     kept = np.argsort(variances)[::-1][:_COMPONENTS]
-    whitening = (axes[:, kept] / np.sqrt(np.maximum(variances[kept], 1e-9))).T / unit
+    whitening = (axes[:, kept] / np.sqrt(np.maximum(variances[kept], _LEAST_VARIANCE))).T / unit
     return FeatureGroup(
         name=name,
         features=tuple(table.names[c] for c in columns),
@@ -261,15 +265,21 @@ def _fit_group(name: str, table: FeatureTable, columns: Sequence[int], chosen: n
 
 
 def _shrunk_covariance(rows: FloatArray, patients: Patients) -> FloatArray:
-    """Covariance (feature, feature) of centred rows, shrunk towards a multiple of the identity; a patient is one draw."""
-    known, which = np.unique(np.asarray(patients), return_inverse=True)
-    each = np.stack([rows[which == i].T @ rows[which == i] / (which == i).sum() for i in range(len(known))])
+    """Covariance (feature, feature) of centred rows in units of their deviation, shrunk towards the identity; a patient is one draw.
+
+    A feature that varied less than its unit counts as if it had varied by it.
+    """
+    names = np.asarray(patients)
+    order = np.argsort(names, kind="stable")
+    parts = np.split(rows[order], np.flatnonzero(names[order][1:] != names[order][:-1]) + 1)
+    each = np.stack([part.T @ part / len(part) for part in parts])
     plain = each.mean(0)
-    goal = np.trace(plain) / len(plain) * np.eye(len(plain))
+    uncertain = float(((each - plain) ** 2).sum()) / len(each) ** 2
+    plain[np.diag_indices_from(plain)] = 1.0
+    goal = np.eye(len(plain))
     apart = float(((plain - goal) ** 2).sum())
-    uncertain = float(((each - plain) ** 2).sum()) / len(known) ** 2
     share = min(uncertain / apart, 1.0) if apart > 0 else 1.0
-    return np.asarray(share * goal + (1 - share) * plain + 1e-6 * np.eye(len(plain)))
+    return np.asarray(share * goal + (1 - share) * plain)
 
 
 def _distribution(values: FloatArray, weights: FloatArray) -> tuple[tuple[float, ...], tuple[float, ...]]:

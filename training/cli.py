@@ -34,7 +34,6 @@ Run = Annotated[
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe, a YAML file such as training/recipes/cardiac-sax.yaml.")]
 TierChoice = Annotated[Tier, typer.Option(help="cpu: two cores, hours. gpu: what the recipe's section `gpu` changes.")]
 Fold = Annotated[int | None, typer.Option(help="One fold only, to run folds side by side.", min=0)]
-Part = Annotated[str, typer.Option(help="i/n: each n-th volume from the i-th on (from 0), to run parts side by side.", metavar="i/n")]
 
 
 class GenerateStage(StrEnum):
@@ -64,7 +63,6 @@ def generate(
     stage: Annotated[GenerateStage, typer.Option(help="One stage only; the stages before it must be done.")] = GenerateStage.ALL,
     fold: Fold = None,
     family: Annotated[str | None, typer.Option(help="One family of segmenters only.")] = None,
-    part: Part = "0/1",
 ) -> None:
     """Fit segmenters, build the library of query segmentations with their targets, choose the fixed evaluation sets."""
     from training.generate import build_library, choose_sets, fit_segmenters
@@ -74,7 +72,7 @@ def generate(
         if stage in (GenerateStage.ALL, GenerateStage.SEGMENTERS):
             fit_segmenters(settings, _data(data), folder, progress, fold, family)
         if stage in (GenerateStage.ALL, GenerateStage.LIBRARY):
-            build_library(settings, _data(data), folder, progress, _part(part))
+            build_library(settings, _data(data), folder, progress, fold)
         if stage in (GenerateStage.ALL, GenerateStage.SETS):
             for split, sets in choose_sets(settings, folder).items():
                 for name, facts in sets.items():
@@ -110,12 +108,13 @@ def calibrate(
     run: Run = None,
     tier: TierChoice = Tier.CPU,
     variant: Annotated[str, typer.Option(help="As given to `fit`.")] = "quality",
+    fold: Annotated[int | None, typer.Option(help="Judge the queries of one fold only and fit nothing, to run folds side by side.")] = None,
 ) -> None:
     """Judge the training patients out of fold; fit intervals, review point, error-map thresholds and novelty tests to that."""
     with _errors(), _progress() as progress:
         settings, folder = _prepared(recipe, tier, run)
-        model = stages.calibrate_run(settings, folder, progress, variant)
-        console.print(f"{model}: calibrated")
+        model = stages.calibrate_run(settings, folder, progress, variant, fold)
+        console.print(f"{model}: calibrated" if fold is None else f"fold {fold}: judged")
 
 
 @app.command()
@@ -142,13 +141,18 @@ def evaluate(
     tier: TierChoice = Tier.CPU,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     validation: Annotated[bool, typer.Option(help="Judge the validation patients, too: once, at the end.")] = False,
+    outsiders: Annotated[
+        Path | None, typer.Option(help="Data folder (cohorts, brain/): are images of other organs, noise, cut and blurred ones refused?")
+    ] = None,
 ) -> None:
-    """Judge the fixed sets with exported weights; print tables, write evaluation.json beside the card and report.html into the run folder."""
+    """Judge the fixed sets with exported weights: tables, evaluation.json beside the card, report.html in the run folder."""
     from training.evaluate import evaluate_model
 
     with _errors(), _progress() as progress:
         settings, folder = _prepared(recipe, tier, run)
-        evaluate_model(settings, folder, model_dir, device=device, validation=validation, progress=progress, console=Console())
+        evaluate_model(
+            settings, folder, model_dir, device=device, validation=validation, outsiders=outsiders, progress=progress, console=Console()
+        )
 
 
 def _prepared(recipe: Path, tier: Tier, run: Path | None) -> tuple[Recipe, Path]:
@@ -164,16 +168,6 @@ def _data(data: Path | None) -> Path:
     if data is None:
         raise typer.BadParameter("Say where the cohorts are: --data FOLDER or the environment variable QCNODE_REALDATA.")
     return data
-
-
-def _part(text: str) -> tuple[int, int]:
-    try:
-        i, n = (int(v) for v in text.split("/"))
-    except ValueError:
-        i, n = 0, 0
-    if not 0 <= i < n:
-        raise typer.BadParameter(f"--part {text}: give i/n with i from 0 to n - 1, such as 0/2.")
-    return i, n
 
 
 @contextmanager

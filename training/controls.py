@@ -36,17 +36,17 @@ GOOD = 0.9
 _MOST_SWAPPED = 60
 
 
-def query_only_records(recipe: Recipe, run: Path, records: Sequence[Judged], variant: str) -> list[Judged] | None:
-    """The same queries judged by the networks of a variant that sees the query alone; None where it was not fitted."""
-    folders = [run / f"{variant}-{n}" / "average.pt" for n in range(recipe.folds)]
-    if not all(path.is_file() for path in folders):
-        return None
-    networks = [_network(recipe, path) for path in folders]
+def query_only_records(recipe: Recipe, run: Path, records: Sequence[Judged], variant: str) -> list[Judged]:
+    """The same queries judged by the networks of a variant that sees the query alone, of the folds that were fitted."""
+    paths = {n: run / f"{variant}-{n}" / "average.pt" for n in range(recipe.folds)}
+    networks = {n: _network(recipe, path) for n, path in paths.items() if path.is_file()}
     settings = recipe.network.model_copy(update={"inputs": "query"})
     groups = groups_of(recipe)
     entries: dict[str, Shown] = {}
     result = []
     for record in records:
+        if record.fold not in networks:
+            continue
         if record.entry not in entries:
             name = f"{record.entry}.npz"
             entries = {record.entry: shown(load_entry(run / "library" / "train" / name), load_view(run / "views" / name))}

@@ -16,9 +16,12 @@ from training.config import Recipe
 from training.controls import query_only_records, swapped_images
 from training.examples import choose_examples
 from training.export import record_results
+from training.generate import SETS
 from training.judging import judge_chosen
-from training.protocol import HEADLINE, Thresholds, evaluate_records, paired_differences
+from training.outsiders import refused_outsiders
+from training.protocol import HEADLINE, Thresholds, evaluate_records, groups, paired_differences
 from training.records import Judged, write_records
+from training.report import Table as ReportTable
 from training.report import write_report
 from training.stages import chosen_sets, out_of_fold_records
 from training.volumes import groups_of
@@ -42,11 +45,20 @@ _ROWS = {
 
 
 def evaluate_model(
-    recipe: Recipe, run: Path, model_dir: Path, *, device: str, validation: bool, progress: Progress, console: Console
+    recipe: Recipe,
+    run: Path,
+    model_dir: Path,
+    *,
+    device: str,
+    validation: bool,
+    outsiders: Path | None,
+    progress: Progress,
+    console: Console,
 ) -> dict[str, Any]:
-    """Protocol E of a model folder: tables on the console, evaluation.json beside the card, a summary in the card, report.html in the run folder.
+    """Protocol E of a model folder: tables on the console, evaluation.json and a summary in the card beside the weights.
 
-    validation: judge the validation patients with all members, too.
+    The report, which shows images, goes into the run folder. validation: judge the validation patients with all members, too. outsiders:
+    data folder whose other images must be called novel.
     """
     card = QCPredictor(model_dir, device=device).card
     records = {f"out of fold, {k}": v for k, v in _by_set(run, "train", out_of_fold_records(recipe, run, model_dir, progress)).items()}
@@ -60,10 +72,11 @@ def evaluate_model(
     everything = next(v for k, v in records.items() if k.endswith("balanced"))
     controls = _controls(recipe, run, everything)
     swapped = swapped_images(recipe, run, model_dir, progress)
+    strangers = refused_outsiders(recipe, outsiders, model_dir, progress) if outsiders else {}
     content: dict[str, Any] = {"weights": {"name": card.name, "version": card.version, "files": {f.name: f.sha256 for f in card.files}}}
-    content |= {"sets": _digests(run), "results": results, "controls": controls, "swapped_images": swapped}
+    content |= {"sets": _digests(run), "results": results, "controls": controls, "swapped_images": swapped, "outsiders": strangers}
     (model_dir / "evaluation.json").write_text(json.dumps(content, indent=1) + "\n")
-    record_results(model_dir, summary(results) | {"swapped_images": swapped})
+    record_results(model_dir, summary(results) | {"swapped_images": swapped, "outsiders": strangers})
     write_report(
         results,
         records,
@@ -73,8 +86,11 @@ def evaluate_model(
         tissues=tissues,
         examples=choose_examples(recipe, run, model_dir, everything),
         controls=controls,
+        tables=_tables(swapped, strangers),
     )
     _print(results, console)
+    for kind, found in strangers.items():
+        console.print(f"{kind}: {found['novel']:.1%} of {found['volumes']} volumes called novel")
     return content
 
 
@@ -110,15 +126,24 @@ def _by_set(run: Path, split: str, records: Sequence[Judged]) -> dict[str, list[
 
 
 def _controls(recipe: Recipe, run: Path, records: Sequence[Judged]) -> dict[str, Any]:
-    """The network against the one that sees the query alone, where that was fitted, on segmenters' queries."""
-    ours = [r for r in records if r.group == HEADLINE]
+    """The network against the one that sees the query alone, in the folds where that was fitted, on segmenters' queries."""
+    ours = groups(records)[HEADLINE]
     theirs = query_only_records(recipe, run, ours, CONTROL)
-    return {} if theirs is None else {CONTROL: paired_differences(ours, theirs)}
+    return {CONTROL: paired_differences(ours, theirs)} if theirs else {}
+
+
+def _tables(swapped: Mapping[str, Any], strangers: Mapping[str, Any]) -> list[ReportTable]:
+    change = ReportTable(
+        "Another patient's image in place of the query's",
+        ("queries", "true DSC from", "mean change of the predicted DSC"),
+        ((swapped["queries"], swapped["true_dsc_from"], swapped["mean_change"]),),
+    )
+    rows = tuple((kind, found["volumes"], found["novel"]) for kind, found in strangers.items())
+    others = ReportTable("Images that the task was not learned from", ("kind", "volumes", "called novel"), rows)
+    return [change, others] if rows else [change]
 
 
 def _digests(run: Path) -> dict[str, dict[str, str]]:
-    from training.generate import SETS
-
     stored = json.loads((run / SETS).read_text())
     return {split: {name: facts["sha256"] for name, facts in sets.items()} for split, sets in stored.items()}
 

@@ -11,6 +11,8 @@ from qcnode.assess.inference import QCPredictor
 from training.config import Recipe
 from training.judging import look_at
 from training.library import load_entry
+from training.protocol import HEADLINE
+from training.protocol import groups as groups_of_records
 from training.records import Judged
 from training.report import Example
 from training.targets import tissue_channels
@@ -23,7 +25,7 @@ def choose_examples(recipe: Recipe, run: Path, model_dir: Path, records: Sequenc
     """One segmenter's query near each of a few true DSC, as the member that has not seen the patient judges it; its worst slice."""
     groups = groups_of(recipe)
     result = []
-    rest = [r for r in records if r.group == "segmenter" and not r.degraded]
+    rest = [r for r in groups_of_records(records).get(HEADLINE, []) if not r.degraded]
     for quality in _QUALITIES:
         if not rest:
             break

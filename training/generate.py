@@ -59,24 +59,24 @@ def segmenters_of(recipe: Recipe) -> list[Segmenter]:
     return [make_segmenter(settings, **sizes) for settings in recipe.segmenters.families]
 
 
-def build_library(recipe: Recipe, data: Path, run: Path, progress: Progress, part: tuple[int, int] = (0, 1)) -> None:
-    """Every entry of the training and validation volumes into `run`/library; `part` (i, n) does each n-th volume, to run side by side."""
+def build_library(recipe: Recipe, data: Path, run: Path, progress: Progress, fold: int | None = None) -> None:
+    """Every entry of the training and validation volumes into `run`/library; with `fold`, of the volumes that its segmenters left out."""
     train, validation = training_volumes(recipe, data), validation_volumes(recipe, data)
     count = recipe.segmenters.folds
     left_out = folds(recipe, (v.patient for v in train), count)
     unseen = folds(recipe, (v.patient for v in validation), count)  # every fold is out of fold for them: dealt in turn
-    sources = {n: _sources(recipe, run, n) for n in range(count)}
+    sources = {n: _sources(recipe, run, n) for n in (range(count) if fold is None else [fold])}
     index = run / PATIENTS
     index.parent.mkdir(parents=True, exist_ok=True)
     index.write_text(json.dumps({v.name: v.patient for v in [*train, *validation]}))
     work = [("train", v, left_out[v.patient], train) for v in train] + [("val", v, unseen[v.patient], validation) for v in validation]
-    mine = work[part[0] :: part[1]]
-    for i, (split, volume, fold, others) in enumerate(mine):
+    mine = [w for w in work if w[2] in sources]
+    for i, (split, volume, own, others) in enumerate(mine):
         for entry_name, degradation in copies(recipe, volume):
             path = run / "library" / split / f"{entry_name}.npz"
             if not path.is_file():
                 strangers = [o for o in others if o.patient != volume.patient]
-                save_entry(make_entry(recipe, entry_name, volume, degradation, sources[fold], strangers), path)
+                save_entry(make_entry(recipe, entry_name, volume, degradation, sources[own], strangers), path)
         progress("library", i + 1, len(mine), {})
 
 

@@ -49,7 +49,7 @@ def scatter(table: Columns, families: Sequence[str], colours: Mapping[str, str],
                 ax.scatter(true[chosen], predicted[chosen], s=8, alpha=0.75, lw=0, color=colour, label=family, rasterized=True)
             _diagonal(ax)
             _square(ax, f"true {label}", f"predicted {label}")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, markerscale=2.2)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, columnspacing=1.2, markerscale=2.2)
         return _svg(figure)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qcnode.assess.calibration import interval
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.members import SPREAD_FEATURES
+from qcnode.assess.model_card import ModelCard, load_card
 from qcnode.assess.networks.qcresunet import QCResUNet
+from qcnode.assess.novelty import p_value
 from qcnode.errors import ConfigurationError
 from training import views
 from training.calibrate import FeatureTable, calibrate
@@ -23,7 +28,8 @@ from training.generate import DEGRADED, PATIENTS, SETS
 from training.judging import Chosen, judge_chosen
 from training.library import entry_paths, load_entry
 from training.losses import consistency_loss, error_map_loss, quality_loss
-from training.records import Judged, write_records
+from training.records import Judged, read_records, write_records
+from training.sets import KEPT_OUT
 from training.train import fit
 from training.views import load_view, make_view, read_pseudo_networks, save_view
 from training.volumes import folds, groups_of, training_volumes
@@ -105,41 +111,73 @@ def quality_step(network: nn.Module, batch: QualityBatch, recipe: Recipe) -> tup
     return loss, values
 
 
-def calibrate_run(recipe: Recipe, run: Path, progress: Progress, name: str = "quality") -> Path:
-    """Judge the fixed sets out of fold, fit intervals, thresholds and tests of novelty to that; the model folder in `run`."""
+def calibrate_run(recipe: Recipe, run: Path, progress: Progress, name: str = "quality", fold: int | None = None) -> Path:
+    """Judge the fixed sets out of fold, fit intervals, thresholds and tests of novelty to that; the model folder in `run`.
+
+    The kept-out segmenter takes no part. With `fold`, the queries of that fold are judged and nothing is fitted: to run side by side.
+    """
     model = write_model(recipe, run, run / MODEL, name)
-    records = out_of_fold_records(recipe, run, model, progress)
-    write_records(records, run / "out-of-fold.json")
-    images, queries = _feature_tables(recipe, run)
-    calibration, novelty = calibrate(records, images, queries, spread_names=SPREAD_FEATURES, seed=recipe.seed)
-    calibrated_model(model, calibration, novelty)
+    records = out_of_fold_records(recipe, run, model, progress, fold)
+    if fold is None:
+        images, queries = _feature_tables(recipe, run)
+        known = [r for r in records if r.family != KEPT_OUT]
+        calibration, novelty = calibrate(known, images, queries, spread_names=SPREAD_FEATURES, seed=recipe.seed)
+        calibrated_model(model, calibration, novelty)
     return model
 
 
-def out_of_fold_records(recipe: Recipe, run: Path, model: Path, progress: Progress) -> list[Judged]:
-    """The training patients' fixed sets, each query judged by the member that has not seen its patient."""
+def out_of_fold_records(recipe: Recipe, run: Path, model: Path, progress: Progress, fold: int | None = None) -> list[Judged]:
+    """The training patients' fixed sets, each query judged by the member that has not seen its patient, with the card's calibration.
+
+    What was judged with the same weights before is read from `run`/records.
+    """
     left_out = fold_of_entries(recipe, run)
+    card = load_card(model)
     chosen = sorted({q for queries in chosen_sets(run, "train").values() for q in queries})
+    key = hashlib.sha256(f"{[f.sha256 for f in card.files]} {chosen}".encode()).hexdigest()[:12]
     records: list[Judged] = []
-    for n in range(recipe.folds):
-        mine = [(e, i) for e, i in chosen if left_out[e] == n]
-        predictor = QCPredictor(model, only=[n])
-        title, total = f"out of fold {n}", len(mine)
+    for n in _folds(recipe, fold):
+        path = run / "records" / f"out-of-fold-{n}-{key}.json"
+        if not path.is_file():
+            mine = [(e, i) for e, i in chosen if left_out[e] == n]
+            predictor = QCPredictor(model, only=[n])
+            title, total = f"out of fold {n}", len(mine)
 
-        def done(count: int, title: str = title, total: int = total) -> None:
-            progress(title, count, total, {})
+            def done(count: int, title: str = title, total: int = total) -> None:
+                progress(title, count, total, {})
 
-        records += judge_chosen(predictor, run / "library" / "train", mine, groups_of(recipe), fold=n, done=done)
-    return records
+            write_records(judge_chosen(predictor, run / "library" / "train", mine, groups_of(recipe), fold=n, done=done), path)
+        records += read_records(path)
+    return calibrated_records(run, card, records)
+
+
+def calibrated_records(run: Path, card: ModelCard, records: Sequence[Judged]) -> list[Judged]:
+    """Out-of-fold records with the intervals and p-values that the card's calibration gives them; unchanged where it has none."""
+    if card.calibration is None or card.novelty is None:
+        return list(records)
+    seen = {entry: load_view(run / "views" / f"{entry}.npz") for entry in sorted({r.entry for r in records})}
+    result = []
+    for record in records:
+        view = seen[record.entry]
+        filled = bool(view.filled[record.index])
+        changed = replace(
+            record,
+            dsc_interval=interval(card.calibration.dsc, record.predicted_dsc, record.spread_features),
+            nsd_interval=interval(card.calibration.nsd, record.predicted_nsd, record.spread_features),
+            image_p=p_value(card.novelty.image, view.image_names, view.image_vector.astype(float)),
+            query_p=p_value(card.novelty.query, view.query_names, view.query_vectors[record.index].astype(float)) if filled else None,
+        )
+        result.append(changed)
+    return result
 
 
 def _feature_tables(recipe: Recipe, run: Path) -> tuple[FeatureTable, FeatureTable]:
-    """Features of novelty of the volumes as acquired, and of all queries of the library."""
+    """Features of novelty of the volumes as acquired, phantoms among them, and of all queries of the library that hold anything."""
     patient_of = json.loads((run / PATIENTS).read_text())
     found = [load_view(run / "views" / path.name) for path in entry_paths(run, "train")]
     whole = [v for v in found if v.entry in patient_of]
     images = FeatureTable(whole[0].image_names, tuple(patient_of[v.entry] for v in whole), np.stack([v.image_vector for v in whole]))
-    drawn = [(patient_of[v.entry], v.query_vectors) for v in whole]
+    drawn = [(patient_of[v.entry], v.query_vectors[v.filled]) for v in whole]
     patients = tuple(patient for patient, vectors in drawn for _ in vectors)
     return images, FeatureTable(whole[0].query_names, patients, np.concatenate([vectors for _, vectors in drawn]))
 

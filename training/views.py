@@ -32,7 +32,8 @@ class View:
     """One entry as the member of `fold` sees it.
 
     values: normalised intensities (contrast, z, y, x). probabilities: pseudo-reference (tissue, z, y, x), 0 to 255. numbers: (query,
-    number). image_vector: features of novelty, named by image_names; query_vectors: (query, feature), named by query_names.
+    number). image_vector: features of novelty, named by image_names; query_vectors: (query, feature), named by query_names. filled: which
+    queries hold anything.
     """
 
     entry: str
@@ -44,6 +45,7 @@ class View:
     image_vector: FloatArray
     query_names: tuple[str, ...]
     query_vectors: FloatArray
+    filled: npt.NDArray[np.bool_]
 
 
 def fit_pseudo_reference(recipe: Recipe, volumes: Sequence[LabelledVolume], run: Path, fold: int, progress: Progress) -> None:
@@ -87,12 +89,13 @@ def make_view(recipe: Recipe, entry: Entry, fold: int, networks: tuple[PlaneUNet
     values = np.stack([normalise(c) for c in entry.contrasts])
     pseudo = draw_pseudo_reference(*networks, values, Orientation(), settings_of(recipe))
     reference = Reference(pseudo.segmentation, entry.grid.spacing, recipe.tolerance_mm)
-    found, vectors = [], []
+    found, vectors, filled = [], [], []
     query_names: tuple[str, ...] = ()
     for query in query_channels(entry, groups):
         found.append(numbers(query, pseudo, reference))
         query_names, vector = novelty.query_features(query)
         vectors.append(vector)
+        filled.append(bool(query.any()))
     image_names, image_vector = _image_features(values, pseudo)
     return View(
         entry=entry.name,
@@ -104,6 +107,7 @@ def make_view(recipe: Recipe, entry: Entry, fold: int, networks: tuple[PlaneUNet
         image_vector=image_vector.astype(np.float32),
         query_names=query_names,
         query_vectors=np.stack(vectors).astype(np.float32),
+        filled=np.array(filled),
     )
 
 
@@ -128,6 +132,7 @@ def save_view(view: View, path: Path) -> None:
             image_vector=view.image_vector,
             query_names=np.array(view.query_names),
             query_vectors=view.query_vectors,
+            filled=view.filled,
         )
     fresh.replace(path)
 
@@ -145,6 +150,7 @@ def load_view(path: Path) -> View:
             image_vector=kept["image_vector"],
             query_names=tuple(str(n) for n in kept["query_names"]),
             query_vectors=kept["query_vectors"],
+            filled=kept["filled"],
         )
 
 

@@ -99,9 +99,9 @@ def _union(tissues: Segmentation) -> Segmentation:
 
 def _box(inside: Segmentation) -> tuple[slice, ...]:
     """The smallest box (z, y, x) around what is inside; the middle half of the field where nothing is."""
-    found = ndimage.find_objects(inside.astype(np.uint8))
-    if found and found[0]:
-        return tuple(found[0])
+    lines = [np.flatnonzero(inside.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+    if lines[0].size:
+        return tuple(slice(int(line[0]), int(line[-1]) + 1) for line in lines)
     z, y, x = inside.shape
     return (slice(0, z), slice(y // 4, y - y // 4), slice(x // 4, x - x // 4))
 

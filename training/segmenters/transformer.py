@@ -6,6 +6,7 @@ from monai.networks.nets import SwinUNETR
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qcnode.errors import ConfigurationError
 from training.segmenters import SegmenterSettings
 from training.segmenters.field import Folded
 
@@ -27,11 +28,17 @@ class _Padded(nn.Module):
 
 
 def swin(settings: SegmenterSettings, contrasts: int, classes: int) -> nn.Module:
-    """See training.segmenters.field.Build. settings.widths: one number, the features at the finest level, a multiple of 12."""
+    """See training.segmenters.field.Build.
+
+    settings.widths: features per level, the first a multiple of 12 (its heads), each further one (if any) twice the one above.
+    """
+    finest = settings.widths[0]
+    if finest % 12 or any(w != finest << level for level, w in enumerate(settings.widths)):
+        raise ConfigurationError(f"The transformer can not have widths {settings.widths}: a multiple of 12, then doubled each time.")
     inner = SwinUNETR(
         in_channels=contrasts * settings.slices * settings.fold**2,
         out_channels=classes * settings.fold**2,
-        feature_size=settings.widths[0],
+        feature_size=finest,
         spatial_dims=2,
         norm_name="batch",  # deepest, a small square is a single pixel: nothing to normalise over
     )
