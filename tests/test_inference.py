@@ -9,7 +9,8 @@ import torch
 
 from qcnode.assess import metrics
 from qcnode.assess.inference import QCPredictor
-from qcnode.assess.inputs import PseudoReference, number_count, numbers
+from qcnode.assess.inputs import PseudoReference, agreement_of, network_inputs, number_count, numbers
+from qcnode.assess.metrics import Reference
 from qcnode.assess.model_card import load_card
 from qcnode.case import ReasonCode
 from qcnode.demo.phantom import bad_query_missing_base, bad_query_shifted, good_query, make_phantom
@@ -132,10 +133,13 @@ def test_devices():
 def test_numbers_count_and_meet_their_limits():
     reference = np.zeros((3, 4, 20, 20), bool)
     reference[:, 1:3, 5:15, 5:15] = True
-    pseudo = PseudoReference(reference.astype(np.float32) / 3, reference)
+    pseudo = PseudoReference(reference.astype(np.float32) / 3, reference, np.zeros(0, np.float32))
     frame = square_frame((4, 20, 20), Orientation(), reference.any(0), margin=0.1, side=32, most_slices=8)
     for query in (reference, np.zeros_like(reference)):
-        values = numbers(query, pseudo, (8.0, 1.5, 1.5), 2.0, frame)
-        assert values.shape == (number_count(3),)
-        assert np.isfinite(values).all()
-        assert np.abs(values).max() <= 4
+        given = numbers(query, pseudo, Reference(reference, (8.0, 1.5, 1.5), 2.0))
+        inputs = network_inputs(frame, np.ones((1, 4, 20, 20), np.float32), query, pseudo.probabilities, given)
+        assert inputs.numbers.shape == (number_count(3),)
+        assert np.isfinite(inputs.numbers).all()
+        assert np.abs(inputs.numbers).max() <= 4
+        assert agreement_of(given)[0] == pytest.approx(0.98 if query.any() else 0.02)
+        assert inputs.query.shape == inputs.probabilities.shape == inputs.error_start.shape == (3, 4, 32, 32)

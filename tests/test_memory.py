@@ -65,7 +65,7 @@ def glioma_weights(folder: Path) -> Path:
     card = load_card(weights_directory("cardiac-sax")).model_dump(mode="json")
     design = Design(contrasts=4, tissues=3, outputs=2, width=32, depth=34, strides=BRAIN_STRIDES)
     torch.manual_seed(0)
-    save_file(QCResUNet(design).state_dict(), folder / "weights.safetensors")
+    save_file({f"0.{k}": v for k, v in QCResUNet(design).state_dict().items()}, folder / "weights.safetensors")
     card |= {
         "name": "glioma-random",
         "task": "glioma",
@@ -74,7 +74,10 @@ def glioma_weights(folder: Path) -> Path:
         "tissues": [{"name": n, "structures": s, "code": [c, "SCT", "Tumour of brain"]} for n, (s, c) in TISSUES.items()],
         "preprocessing": card["preprocessing"] | {"box": "canvas", "size": [160, 192, 160], "keep_stack": False},
         "network": {"contrasts": 4, "tissues": 3, "outputs": 2, "width": 32, "depth": 34, "strides": BRAIN_STRIDES, "dropout": 0.3},
+        "members": 1,
         "pseudo_reference": None,
+        "calibration": None,
+        "novelty": None,
         "weights_file": "weights.safetensors",
         "files": [{"name": "weights.safetensors", "sha256": sha256_of(folder / "weights.safetensors")}],
     }

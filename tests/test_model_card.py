@@ -1,12 +1,14 @@
 """The model card: read whole or refused with what to do."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from qcnode.assess.model_card import CARD_NAME, load_card
+from qcnode.assess.model_card import CARD_NAME, NetworkFacts, load_card
+from qcnode.assess.networks.qcresunet import Design
 from qcnode.errors import ConfigurationError
 from qcnode.tissues import Structure, Tissue
 
@@ -29,6 +31,14 @@ def test_packaged_card():
     assert "non-commercial" in card.training.terms
     assert "nominal" in card.training.limits
     assert sum(f.stat().st_size for f in PACKAGED.iterdir()) < 20e6
+
+
+def test_network_facts_are_the_networks_parameters():
+    facts = {name: (field.annotation, field.default) for name, field in NetworkFacts.model_fields.items()}
+    assert list(facts) == [f.name for f in dataclasses.fields(Design)]
+    optional = [f.name for f in dataclasses.fields(Design)][7:]
+    assert {n: facts[n][1] for n in optional} == {f.name: f.default for f in dataclasses.fields(Design) if f.name in optional}
+    assert load_card(PACKAGED).members == 3
 
 
 def test_no_folder(tmp_path):

@@ -5,11 +5,11 @@ import csv
 import numpy as np
 import pytest
 import torch
+from tiny_training import RECIPE
 from torch import nn
 from typer.testing import CliRunner
 
 from qcnode.errors import ConfigurationError
-from tiny_training import RECIPE
 from training.augment import change_look, draw_look, draw_warp, warp_planes
 from training.cli import app
 from training.config import Tier, read_recipe

@@ -21,7 +21,9 @@ def write_cohort(data: Path, patients: int = 6, validation: int = 2) -> None:
         made = labelled_phantom(2000 + i)
         for suffix, array in (("", made.volume.array.astype(np.float32)), ("_gt", made.labels)):
             part = array[1:8, ::2, ::2].transpose(2, 1, 0)
-            nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(part), np.diag([3.0, 3.0, 10, 1])), folder / f"{name}_frame01{suffix}.nii.gz")
+            nibabel.save(
+                nibabel.Nifti1Image(np.ascontiguousarray(part), np.diag([3.0, 3.0, 10, 1])), folder / f"{name}_frame01{suffix}.nii.gz"
+            )
     (folder / "val.list").write_text("\n".join(names[patients:]) + "\n")
 
 
@@ -40,7 +42,14 @@ def write_recipe(path: Path) -> Path:
         {"family": "random-forest", **small, "forest": {"trees": 2, "voxels": 50, "depths": [2, 40]}},
         {"family": "deepmedic", **small, "slices": 3, "widths": [4, 4, 4, 4, 4, 4], "schedule": _FEW | {"snapshots": [0.4]}},
     ]
-    content["queries"] |= {"generated": 12, "blended": 1, "degraded": 1, "generated_degraded": 1, "evaluation_per_bin": 2, "evaluation_natural": 10}
+    content["queries"] |= {
+        "generated": 12,
+        "blended": 1,
+        "degraded": 1,
+        "generated_degraded": 1,
+        "evaluation_per_bin": 2,
+        "evaluation_natural": 10,
+    }
     content["network"] |= {"width": 8, "side": 32, "schedule": _FEW}
     path.write_text(yaml.safe_dump(content))
     return path

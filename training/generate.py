@@ -18,7 +18,7 @@ from training.edits import Labels
 from training.library import Entry, Origin, cut, entry_paths, load_entry, save_entry
 from training.queries import apply_plan, blend, draw_plan
 from training.segmenters import Segmenter, make_segmenter
-from training.sets import LATE, balanced_set, natural_set
+from training.sets import balanced_set, is_late, natural_set
 from training.targets import quality_targets, tissue_channels
 from training.volumes import cohort, folds, groups_of, is_phantom, training_volumes, validation_volumes
 
@@ -104,7 +104,7 @@ def make_entry(
     results = {
         origin: predict(arrays)
         for origin, predict in sources
-        if not is_phantom(volume.patient) and (degradation is None or origin.stage >= LATE)
+        if not is_phantom(volume.patient) and (degradation is None or is_late(origin.stage))
     }
     drawn += [(np.asarray(p.argmax(0), np.uint8), origin) for origin, p in results.items()]
     settings = recipe.queries

@@ -84,7 +84,7 @@ def natural_set(candidates: Sequence[Candidate], *, count: int, seed: int, failu
     are too few, both shrink so that the share stays.
     """
     rng = np.random.default_rng(seed)
-    late_ones = [c for c in _in_fixed_order(candidates) if c.group == "segmenter" and c.family != KEPT_OUT and c.stage >= late - 1e-9]
+    late_ones = [c for c in _in_fixed_order(candidates) if c.group == "segmenter" and c.family != KEPT_OUT and is_late(c.stage, late)]
     failed = _spread([c for c in late_ones if c.dsc < FAILURE], rng)
     good = _spread([c for c in late_ones if c.dsc >= FAILURE], rng)
     possible = min(count, int(len(failed) / failure_share + 1e-9), int(len(good) / (1 - failure_share) + 1e-9))
@@ -92,6 +92,11 @@ def natural_set(candidates: Sequence[Candidate], *, count: int, seed: int, failu
     chosen = failed[:failures] + good[: possible - failures]
     short = {} if len(chosen) == count else {"queries": count - len(chosen)}
     return FixedSet("natural", _identities(chosen), short)
+
+
+def is_late(stage: float, late: float = LATE) -> bool:
+    """True for a segmenter that a hospital might run: late in its training, and no side output (those have stages between 0.9 and 1)."""
+    return stage >= late - 1e-9 and not 0.9 < stage < 1
 
 
 def _bin_of(dsc: float) -> int:
