@@ -115,7 +115,7 @@ def _on(device: str, batch: Batch) -> Batch:
 def _resume(path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

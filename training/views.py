@@ -72,7 +72,7 @@ def read_pseudo_networks(recipe: Recipe, run: Path, fold: int) -> tuple[PlaneUNe
         path = run / f"{name}-{fold}" / "average.pt"
         if not path.is_file():
             raise ConfigurationError(f"{path} is missing: fit the pseudo-reference of fold {fold} first.")
-        network.load_state_dict(torch.load(path, weights_only=True))
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
         network.eval().requires_grad_(False)
     return networks
 

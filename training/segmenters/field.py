@@ -160,7 +160,7 @@ class FieldSegmenter:
         if not path.is_file():
             raise ConfigurationError(f"{path} is missing: fit the segmenter {self.name} first.")
         network = self._build()
-        network.load_state_dict(torch.load(path, weights_only=True))
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
         network.eval().requires_grad_(False)
         output = 0 if early else round((1 - stage) * 100)
         return lambda contrasts: self._predict(network, contrasts, output)
