@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from qcnode.errors import QCNodeError
 from training import stages
 from training.config import Recipe, Tier, read_recipe
+from training.progress import Progress as Report
 
 app = typer.Typer(
     help="Train, calibrate, evaluate and export the networks of qcnode. In order: generate, fit, calibrate, export, evaluate.",
@@ -181,7 +182,7 @@ def _errors() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[stages.Progress]:
+def _progress() -> Iterator[Report]:
     """A bar per stage on a terminal, a line now and then in a log file."""
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[values]}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,12 @@ from training.config import Recipe
 from training.dataset import Shown, sample, shown
 from training.generate import PATIENTS
 from training.library import load_entry
+from training.progress import Progress
 from training.records import Judged
 from training.stages import chosen_sets, empty_quality_network, fold_of_entries
 from training.targets import tissue_channels
 from training.views import load_view
 from training.volumes import groups_of
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
 
 GOOD = 0.9
 """True DSC from which a query counts as good in the test of swapped images."""

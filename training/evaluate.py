@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from training.export import record_results
 from training.generate import SETS
 from training.judging import judge_chosen
 from training.outsiders import refused_outsiders
+from training.progress import Progress
 from training.protocol import HEADLINE, Thresholds, evaluate_records, groups, paired_differences
 from training.records import Judged, write_records
 from training.report import Table as ReportTable
@@ -26,7 +27,6 @@ from training.report import write_report
 from training.stages import chosen_sets, out_of_fold_records
 from training.volumes import groups_of
 
-Progress = Callable[[str, int, int, dict[str, float]], None]
 CONTROL = "query-only"
 """Variant of QCResUNet that sees the query alone."""
 

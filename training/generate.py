@@ -16,13 +16,13 @@ from training.config import Recipe
 from training.degrade import Degradation, degrade, draw_degradation
 from training.edits import Labels
 from training.library import Entry, Origin, cut, entry_paths, load_entry, save_entry
+from training.progress import Progress
 from training.queries import apply_plan, blend, draw_plan
 from training.segmenters import Segmenter, make_segmenter
 from training.sets import balanced_set, is_late, natural_set
 from training.targets import quality_targets, tissue_channels
 from training.volumes import cohort, folds, groups_of, is_phantom, training_volumes, validation_volumes
 
-Progress = Callable[[str, int, int, dict[str, float]], None]
 Predict = Callable[[Sequence[npt.NDArray[np.float32]]], npt.NDArray[np.float32]]
 Sources = dict[int, list[tuple[Origin, Predict]]]
 """Per fold: what its segmenters, at every stage, make of a volume."""

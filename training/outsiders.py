@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from training.cohorts import LabelledVolume
 from training.cohorts.catalogue import NAMES, cohort_of
 from training.cohorts.nifti import read_volume
 from training.config import Recipe
+from training.progress import Progress
 from training.volumes import folds, is_phantom, training_volumes
 
-Progress = Callable[[str, int, int, dict[str, float]], None]
 FloatArray = npt.NDArray[np.float32]
 
 _SIZES = ((8, 192, 192), (10, 216, 256), (12, 256, 208), (40, 96, 72))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,13 +28,12 @@ from training.generate import DEGRADED, PATIENTS, SETS
 from training.judging import Chosen, judge_chosen
 from training.library import entry_paths, load_entry
 from training.losses import consistency_loss, error_map_loss, quality_loss
+from training.progress import Progress
 from training.records import Judged, read_records, write_records
 from training.sets import KEPT_OUT
 from training.train import fit
 from training.views import load_view, make_view, read_pseudo_networks, save_view
 from training.volumes import folds, groups_of, training_volumes
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 def fit_pseudo_reference(recipe: Recipe, data: Path, run: Path, progress: Progress, fold: int | None = None) -> None:

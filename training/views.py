@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from qcnode.imaging.preprocess import Orientation, normalise
 from training.cohorts import LabelledVolume
 from training.config import Recipe
 from training.library import Entry
+from training.progress import Progress
 from training.pseudo_reference import empty_localiser, empty_segmenter, fit_localiser, fit_segmenter, prepare
 from training.targets import tissue_channels
 from training.volumes import cohort, folds, groups_of, is_phantom
 
-Progress = Callable[[str, int, int, dict[str, float]], None]
 FloatArray = npt.NDArray[np.float32]
 
 
