@@ -34,8 +34,6 @@ def test_a_node_that_can_not_start_leaves_nothing_running(tmp_path: Path) -> Non
 
 def test_destinations_get_what_they_are_configured_for(tmp_path: Path) -> None:
     pacs = {"name": "pacs", "kind": "c-store", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
-    plain, bare = config(
-        tmp_path, destinations=[pacs, pacs | {"name": "bare", "summary_image": False, "error_map": False}]
-    ).destinations
+    plain, bare = config(tmp_path, destinations=[pacs, pacs | {"name": "bare", "summary_image": False, "error_map": False}]).destinations
     assert wanted_kinds(plain) == {"report", "error_map", "summary"}
     assert wanted_kinds(bare) == {"report"}

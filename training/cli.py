@@ -151,8 +151,9 @@ def evaluate(
 
     with _errors(), _progress() as progress:
         settings, folder = _prepared(recipe, tier, run)
+        tables = Console(width=None if sys.stdout.isatty() else 130)
         evaluate_model(
-            settings, folder, model_dir, device=device, validation=validation, outsiders=outsiders, progress=progress, console=Console()
+            settings, folder, model_dir, device=device, validation=validation, outsiders=outsiders, progress=progress, console=tables
         )
 
 

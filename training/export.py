@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -107,7 +108,9 @@ def _half(tensor: Tensor) -> Tensor:
 
 
 def _write(card: ModelCard, folder: Path) -> None:
-    (folder / CARD_NAME).write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
+    text = json.dumps(card.model_dump(mode="json"), indent=1)
+    flat = re.sub(r"\[[^][{}\"]*\]", lambda found: " ".join(found.group().split()), text)  # lists of numbers in a line each
+    (folder / CARD_NAME).write_text(flat + "\n")
 
 
 def _card(recipe: Recipe, files: tuple[FileDigest, ...]) -> ModelCard:

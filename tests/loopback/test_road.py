@@ -83,7 +83,7 @@ def test_a_late_slice_supersedes_the_earlier_result(tmp_path: Path, pacs: DemoPa
     directory = tmp_path / "node"
     with running_node(node_config(directory, pacs)) as node:
         pacs.forward(study, "QCNODE", "127.0.0.1", node.port, order=first)
-        wait_until(lambda: len(answers(pacs, study, SR))  == 1, 120, "first report")
+        wait_until(lambda: len(answers(pacs, study, SR)) == 1, 120, "first report")
         pacs.forward(study, "QCNODE", "127.0.0.1", node.port, order=[str(late.SOPInstanceUID)])
         wait_until(lambda: len(answers(pacs, study, SR)) == 2, 90, "second report")
     first_report, second_report = answers(pacs, study, SR)

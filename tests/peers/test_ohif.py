@@ -84,9 +84,7 @@ def check_page(look: Look, page: Planes) -> None:
     assert np.corrcoef(on_screen(page.mean(axis=2), viewport).ravel(), viewport.mean(axis=2).ravel())[0, 1] > 0.6
 
 
-def test_the_query_draws_on_its_slices(
-    phantom_road: Road, phantom: PhantomStudy, phantom_viewer: Viewer, chromium: BrowserType
-) -> None:
+def test_the_query_draws_on_its_slices(phantom_road: Road, phantom: PhantomStudy, phantom_viewer: Viewer, chromium: BrowserType) -> None:
     query = phantom.queries[1]
     with looking_at(phantom_road, phantom_viewer, chromium) as look:
         look.open_segmentation(str(query.dataset.SeriesDescription))
