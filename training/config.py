@@ -58,7 +58,8 @@ class Queries(Frozen):
     """The library of query segmentations, per volume.
 
     generated: out of the reference by plans. blended: between the reference and a segmenter. degraded: copies with damaged images, each
-    with the segmenters' late results on it and `generated_degraded` plans. evaluation_per_bin, evaluation_natural: sizes of the fixed sets.
+    with the segmenters' late results on it and `generated_degraded` plans. segmenter_share: how often a segmenter's query is shown.
+    evaluation_per_bin, evaluation_natural: sizes of the fixed sets.
     """
 
     generated: int
@@ -66,6 +67,7 @@ class Queries(Frozen):
     degraded: int
     generated_degraded: int
     bin_weights: tuple[float, ...] = Field(min_length=10, max_length=10, description="how often each DSC bin of width 0.1 is drawn")
+    segmenter_share: float = Field(default=0.6, ge=0, le=1)
     evaluation_per_bin: int = Field(gt=0)
     evaluation_natural: int = Field(gt=0)
 

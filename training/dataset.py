@@ -41,19 +41,24 @@ class QualityBatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An entry (without its contrasts) and its view; `usable`: queries of each DSC bin, those of kept-out segmenters left out."""
+    """An entry (without its contrasts) and its view.
+
+    usable: queries of segmenters and all others, apart, each by DSC bin; those of kept-out segmenters left out. One of both may be empty.
+    """
 
     entry: Entry
     view: View
-    usable: dict[int, npt.NDArray[np.int_]]
+    usable: tuple[dict[int, npt.NDArray[np.int_]], dict[int, npt.NDArray[np.int_]]]
 
 
 def shown(entry: Entry, view: View) -> Shown:
     """An entry and its view, ready to draw from."""
     bins = np.minimum((entry.targets[:, 0] * BINS).astype(int), BINS - 1)
     kept = np.array([not o.kept_out for o in entry.origins])
+    drawn = np.array([o.group == "segmenter" for o in entry.origins])
     slim = replace(entry, contrasts=entry.contrasts[:0])  # the view has them, normalised
-    return Shown(slim, view, {int(b): np.flatnonzero((bins == b) & kept) for b in np.unique(bins[kept])})
+    usable = [{int(b): np.flatnonzero((bins == b) & kept & part) for b in np.unique(bins[kept & part])} for part in (drawn, ~drawn)]
+    return Shown(slim, view, (usable[0], usable[1]))
 
 
 class QualityDataset:
@@ -78,9 +83,11 @@ class QualityDataset:
         return stack([self._sample(rng, one) for one in chosen])
 
     def _sample(self, rng: np.random.Generator, one: Shown) -> dict[str, FloatArray]:
-        """One sample: a query of a bin drawn by the recipe's weights, seen through a box with a random margin."""
-        weights = np.array([self.recipe.queries.bin_weights[b] for b in one.usable])
-        picked = one.usable[list(one.usable)[int(rng.choice(len(one.usable), p=weights / weights.sum()))]]
+        """One sample: a segmenter's query or another, of a bin drawn by the recipe's weights, seen through a box with a random margin."""
+        drawn, made = one.usable
+        bins = (drawn if rng.random() < self.recipe.queries.segmenter_share else made) or drawn or made
+        weights = np.array([self.recipe.queries.bin_weights[b] for b in bins])
+        picked = bins[list(bins)[int(rng.choice(len(bins), p=weights / weights.sum()))]]
         index = int(picked[int(rng.integers(len(picked)))])
         margin = float(self.recipe.network.margin * rng.uniform(0.4, 2.0))
         return sample(one, index, self.recipe.network, self.groups, margin, draw_turn(rng), draw_look(rng))
