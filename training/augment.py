@@ -65,6 +65,16 @@ def warp_planes(planes: Tensor, warps: list[Warp], size: int, *, nearest: bool) 
     return functional.grid_sample(planes, grid, mode="nearest" if nearest else "bilinear", align_corners=False)
 
 
+def augment_planes(
+    planes: npt.NDArray[np.float32], labels: npt.NDArray[np.float32], warps: list[Warp], looks: list[Look], size: int
+) -> tuple[Tensor, Tensor]:
+    """Planes (batch, channel, size, size) under warps and looks, and labels (batch, channel, size, size), moved with them."""
+    values = warp_planes(torch.from_numpy(planes), warps, size, nearest=False)
+    moved = warp_planes(torch.from_numpy(labels), warps, size, nearest=True)
+    values = torch.stack([change_look(v, look) for v, look in zip(values, looks, strict=True)])
+    return values.contiguous(memory_format=torch.channels_last), moved.long()
+
+
 def change_look(values: Tensor, look: Look) -> Tensor:
     """Normalised intensities (..., y, x), 0 for air, as another scanner might have given them."""
     top = values.max().clamp_min(1e-6)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.inputs import NetworkInputs
@@ -21,12 +18,13 @@ from qcnode.imaging.grid import Volume
 from qcnode.imaging.preprocess import Frame, Orientation
 from training.config import Recipe
 from training.dataset import Shown, sample, shown
-from training.generate import PATIENTS
+from training.judging import by_entry
 from training.library import load_entry
 from training.progress import Progress
 from training.records import Judged
-from training.stages import chosen_sets, empty_quality_network, fold_of_entries
+from training.stages import chosen_queries, empty_quality_network, fold_of_entries, read_patients
 from training.targets import tissue_channels
+from training.train import read_weights
 from training.views import load_view
 from training.volumes import groups_of
 
@@ -58,7 +56,7 @@ def query_only_records(recipe: Recipe, run: Path, records: Sequence[Judged], var
 
 def swapped_images(recipe: Recipe, run: Path, model_dir: Path, progress: Progress) -> dict[str, Any]:
     """Mean change of the predicted DSC of good queries when another patient's image is put in place of theirs."""
-    left_out, patient_of = fold_of_entries(recipe, run), json.loads((run / PATIENTS).read_text())
+    left_out, patient_of = fold_of_entries(recipe, run), read_patients(run)
     folder, rng, groups = run / "library" / "train", np.random.default_rng(recipe.seed), groups_of(recipe)
     found = _good_queries(run)
     picked = sorted(found[int(i)] for i in rng.permutation(len(found))[:_MOST_SWAPPED])
@@ -67,7 +65,9 @@ def swapped_images(recipe: Recipe, run: Path, model_dir: Path, progress: Progres
     after: list[float] = []
     for done, (name, index) in enumerate(picked):
         fold = left_out[name]
-        predictor = predictors.setdefault(fold, QCPredictor(model_dir, only=[fold]))
+        if fold not in predictors:
+            predictors[fold] = QCPredictor(model_dir, only=[fold])
+        predictor = predictors[fold]
         entry = load_entry(folder / f"{name}.npz")
         others = [n for n, patient in patient_of.items() if left_out.get(n) == fold and patient != entry.patient]
         other = load_entry(folder / f"{others[int(rng.integers(len(others)))]}.npz")
@@ -83,11 +83,8 @@ def swapped_images(recipe: Recipe, run: Path, model_dir: Path, progress: Progres
 
 
 def _good_queries(run: Path) -> list[tuple[str, int]]:
-    by_entry: dict[str, list[int]] = defaultdict(list)
-    for name, index in sorted({q for queries in chosen_sets(run, "train").values() for q in queries}):
-        by_entry[name].append(index)
     found = []
-    for name, indices in by_entry.items():
+    for name, indices in by_entry(chosen_queries(run, "train")).items():
         targets = load_entry(run / "library" / "train" / f"{name}.npz").targets
         found += [(name, i) for i in indices if targets[i, 0] >= GOOD]
     return found
@@ -100,6 +97,4 @@ def _fitted(contrasts: npt.NDArray[np.float32], size: tuple[int, int, int]) -> n
 
 
 def _network(recipe: Recipe, path: Path) -> QCResUNet:
-    network = empty_quality_network(recipe)
-    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    return network.eval().requires_grad_(False)
+    return read_weights(empty_quality_network(recipe), path)

@@ -19,12 +19,12 @@ from training.export import record_results
 from training.generate import SETS
 from training.judging import judge_chosen
 from training.outsiders import refused_outsiders
-from training.progress import Progress
+from training.progress import Progress, steps_of
 from training.protocol import HEADLINE, Thresholds, evaluate_records, groups, paired_differences
 from training.records import Judged, write_records
 from training.report import Table as ReportTable
 from training.report import write_report
-from training.stages import chosen_sets, out_of_fold_records
+from training.stages import chosen_queries, chosen_sets, out_of_fold_records
 from training.volumes import groups_of
 
 CONTROL = "query-only"
@@ -111,12 +111,8 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _validation_records(recipe: Recipe, run: Path, model_dir: Path, progress: Progress) -> list[Judged]:
-    chosen = sorted({q for queries in chosen_sets(run, "val").values() for q in queries})
-    predictor = QCPredictor(model_dir)
-
-    def done(count: int) -> None:
-        progress("validation", count, len(chosen), {})
-
+    chosen = chosen_queries(run, "val")
+    predictor, done = QCPredictor(model_dir), steps_of(progress, "validation", len(chosen))
     return judge_chosen(predictor, run / "library" / "val", chosen, groups_of(recipe), fold=-1, done=done)
 
 

@@ -24,8 +24,6 @@ from training.targets import quality_targets, tissue_channels
 from training.volumes import cohort, folds, groups_of, is_phantom, training_volumes, validation_volumes
 
 Predict = Callable[[Sequence[npt.NDArray[np.float32]]], npt.NDArray[np.float32]]
-Sources = dict[int, list[tuple[Origin, Predict]]]
-"""Per fold: what its segmenters, at every stage, make of a volume."""
 
 SETS = "sets.json"
 PATIENTS = "library/patients.json"

@@ -25,16 +25,21 @@ def judge_chosen(
     predictor: QCPredictor, folder: Path, chosen: Iterable[tuple[str, int]], groups: Groups, *, fold: int, done: Callable[[int], None]
 ) -> list[Judged]:
     """Records of the chosen queries, whose entries lie in `folder`. done: called after each entry with the number of queries judged."""
-    by_entry: dict[str, list[int]] = defaultdict(list)
-    for name, index in chosen:
-        by_entry[name].append(index)
     records: list[Judged] = []
-    for name, indices in sorted(by_entry.items()):
+    for name, indices in by_entry(chosen).items():
         entry = load_entry(folder / f"{name}.npz")
         looked = look_at(predictor, entry)
-        records += [judge_query(predictor, looked, entry, index, groups, fold) for index in sorted(indices)]
+        records += [judge_query(predictor, looked, entry, index, groups, fold) for index in indices]
         done(len(records))
     return records
+
+
+def by_entry(chosen: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
+    """Indices of the chosen queries by entry, both sorted."""
+    result: dict[str, list[int]] = defaultdict(list)
+    for name, index in sorted(chosen):
+        result[name].append(index)
+    return result
 
 
 def look_at(predictor: QCPredictor, entry: Entry) -> Looked:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qcnode.assess.inputs import neighbours
 from qcnode.assess.networks.plane_unet import PlaneUNet
 from qcnode.imaging.preprocess import Orientation, field_frame, normalise
-from training.augment import change_look, draw_look, draw_warp, warp_planes
+from training.augment import augment_planes, draw_look, draw_warp
 from training.cohorts import LabelledVolume
 from training.config import PlaneNetwork, PseudoReference
 from training.losses import segmentation_loss
@@ -104,10 +104,8 @@ def draw_slices(rng: np.random.Generator, fields: Fields, settings: PseudoRefere
         zoom = network.side / extent
         warps.append(draw_warp(rng, (float(x), float(y)), any_turn=0.1, flip=0.15, scales=(0.78 * zoom, 1.28 * zoom)))
         looks.append(draw_look(rng))
-    values = warp_planes(torch.from_numpy(np.stack(planes)), warps, network.side, nearest=False)
-    moved = warp_planes(torch.from_numpy(np.stack(labels)), warps, network.side, nearest=True)
-    values = torch.stack([change_look(v, look) for v, look in zip(values, looks, strict=True)])
-    return values.contiguous(memory_format=torch.channels_last), moved[:, 0].long()
+    values, moved = augment_planes(np.stack(planes), np.stack(labels), warps, looks, network.side)
+    return values, moved[:, 0]
 
 
 def _loss(network: nn.Module, batch: SliceBatch) -> tuple[Tensor, dict[str, float]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from training.generate import DEGRADED, PATIENTS, SETS
 from training.judging import Chosen, judge_chosen
 from training.library import entry_paths, load_entry
 from training.losses import consistency_loss, error_map_loss, quality_loss
-from training.progress import Progress
+from training.progress import Progress, steps_of
 from training.records import Judged, read_records, write_records
 from training.sets import KEPT_OUT
 from training.train import fit
@@ -62,10 +63,7 @@ def fit_quality(recipe: Recipe, run: Path, progress: Progress, fold: int | None 
     for n in _folds(recipe, fold):
         dataset = QualityDataset([_shown(run, p) for p in entry_paths(run, "train") if left_out[p.stem] != n], recipe)
         torch.manual_seed(recipe.seed + n)
-        title, total = f"{name} {n}", recipe.network.schedule.steps
-
-        def report(step: int, values: dict[str, float], title: str = title, total: int = total) -> None:
-            progress(title, step, total, values)
+        report = steps_of(progress, f"{name} {n}", recipe.network.schedule.steps)
 
         def loss_of(network: nn.Module, batch: QualityBatch) -> tuple[Tensor, dict[str, float]]:
             return quality_step(network, batch, recipe)
@@ -77,12 +75,19 @@ def fit_quality(recipe: Recipe, run: Path, progress: Progress, fold: int | None 
 def fold_of_entries(recipe: Recipe, run: Path) -> dict[str, int]:
     """The fold that leaves each training entry's patient out."""
     volume_of = {path.stem: path.stem.split(DEGRADED)[0] for path in entry_paths(run, "train")}
-    index = run / PATIENTS
-    if not volume_of or not index.is_file():
+    if not volume_of:
         raise ConfigurationError(f"{run / 'library'} is empty: run `python -m training generate` first.")
-    patient_of = json.loads(index.read_text())
+    patient_of = read_patients(run)
     left_out = folds(recipe, patient_of.values(), recipe.folds)
     return {entry: left_out[patient_of[volume]] for entry, volume in volume_of.items()}
+
+
+def read_patients(run: Path) -> dict[str, str]:
+    """The patient of each volume of the library."""
+    index = run / PATIENTS
+    if not index.is_file():
+        raise ConfigurationError(f"{index} is missing: run `python -m training generate` first.")
+    return {str(volume): str(patient) for volume, patient in json.loads(index.read_text()).items()}
 
 
 def empty_quality_network(recipe: Recipe) -> QCResUNet:
@@ -118,7 +123,7 @@ def calibrate_run(recipe: Recipe, run: Path, progress: Progress, name: str = "qu
     model = write_model(recipe, run, run / MODEL, name)
     records = out_of_fold_records(recipe, run, model, progress, fold)
     if fold is None:
-        images, queries = _feature_tables(recipe, run)
+        images, queries = _feature_tables(run)
         known = [r for r in records if r.family != KEPT_OUT]
         calibration, novelty = calibrate(known, images, queries, spread_names=SPREAD_FEATURES, seed=recipe.seed)
         calibrated_model(model, calibration, novelty)
@@ -132,7 +137,7 @@ def out_of_fold_records(recipe: Recipe, run: Path, model: Path, progress: Progre
     """
     left_out = fold_of_entries(recipe, run)
     card = load_card(model)
-    chosen = sorted({q for queries in chosen_sets(run, "train").values() for q in queries})
+    chosen = chosen_queries(run, "train")
     key = hashlib.sha256(f"{[f.sha256 for f in card.files]} {chosen}".encode()).hexdigest()[:12]
     records: list[Judged] = []
     for n in _folds(recipe, fold):
@@ -140,11 +145,7 @@ def out_of_fold_records(recipe: Recipe, run: Path, model: Path, progress: Progre
         if not path.is_file():
             mine = [(e, i) for e, i in chosen if left_out[e] == n]
             predictor = QCPredictor(model, only=[n])
-            title, total = f"out of fold {n}", len(mine)
-
-            def done(count: int, title: str = title, total: int = total) -> None:
-                progress(title, count, total, {})
-
+            done = steps_of(progress, f"out of fold {n}", len(mine))
             write_records(judge_chosen(predictor, run / "library" / "train", mine, groups_of(recipe), fold=n, done=done), path)
         records += read_records(path)
     return calibrated_records(run, card, records)
@@ -154,27 +155,27 @@ def calibrated_records(run: Path, card: ModelCard, records: Sequence[Judged]) ->
     """Out-of-fold records with the intervals and p-values that the card's calibration gives them; unchanged where it has none."""
     if card.calibration is None or card.novelty is None:
         return list(records)
-    seen = {entry: load_view(run / "views" / f"{entry}.npz") for entry in sorted({r.entry for r in records})}
     result = []
-    for record in records:
-        view = seen[record.entry]
-        filled = bool(view.filled[record.index])
-        changed = replace(
-            record,
-            dsc_interval=interval(card.calibration.dsc, record.predicted_dsc, record.spread_features),
-            nsd_interval=interval(card.calibration.nsd, record.predicted_nsd, record.spread_features),
-            image_p=p_value(card.novelty.image, view.image_names, view.image_vector.astype(float)),
-            query_p=p_value(card.novelty.query, view.query_names, view.query_vectors[record.index].astype(float)) if filled else None,
-        )
-        result.append(changed)
+    for entry, of_entry in groupby(records, key=lambda r: r.entry):  # a view is large: one at a time
+        view = load_view(run / "views" / f"{entry}.npz")
+        image_p = p_value(card.novelty.image, view.image_names, view.image_vector.astype(float))
+        for record in of_entry:
+            filled = bool(view.filled[record.index])
+            changed = replace(
+                record,
+                dsc_interval=interval(card.calibration.dsc, record.predicted_dsc, record.spread_features),
+                nsd_interval=interval(card.calibration.nsd, record.predicted_nsd, record.spread_features),
+                image_p=image_p,
+                query_p=p_value(card.novelty.query, view.query_names, view.query_vectors[record.index].astype(float)) if filled else None,
+            )
+            result.append(changed)
     return result
 
 
-def _feature_tables(recipe: Recipe, run: Path) -> tuple[FeatureTable, FeatureTable]:
+def _feature_tables(run: Path) -> tuple[FeatureTable, FeatureTable]:
     """Features of novelty of the volumes as acquired, phantoms among them, and of all queries of the library that hold anything."""
-    patient_of = json.loads((run / PATIENTS).read_text())
-    found = [load_view(run / "views" / path.name) for path in entry_paths(run, "train")]
-    whole = [v for v in found if v.entry in patient_of]
+    patient_of = read_patients(run)
+    whole = [load_view(run / "views" / path.name) for path in entry_paths(run, "train") if path.stem in patient_of]
     images = FeatureTable(whole[0].image_names, tuple(patient_of[v.entry] for v in whole), np.stack([v.image_vector for v in whole]))
     drawn = [(patient_of[v.entry], v.query_vectors[v.filled]) for v in whole]
     patients = tuple(patient for patient, vectors in drawn for _ in vectors)
@@ -188,6 +189,11 @@ def chosen_sets(run: Path, split: str) -> dict[str, Chosen]:
         raise ConfigurationError(f"{path} is missing: run `python -m training generate` first.")
     sets = json.loads(path.read_text())[split]
     return {name: [(str(e), int(i)) for e, i in facts["queries"]] for name, facts in sets.items()}
+
+
+def chosen_queries(run: Path, split: str) -> Chosen:
+    """The queries of all fixed sets of a split, each once, sorted."""
+    return sorted({q for queries in chosen_sets(run, split).values() for q in queries})
 
 
 def _shown(run: Path, path: Path) -> Shown:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from training.schedule import Schedule
 
 Batch = TypeVar("Batch")
+Network = TypeVar("Network", bound=nn.Module)
 Loss = tuple[Tensor, dict[str, float]]
 
 
@@ -83,6 +84,12 @@ def learning_rate(schedule: Schedule, step: int) -> float:
         return schedule.learning_rate * (step + 1) / warmup
     along = (step - warmup) / max(1, schedule.steps - warmup)
     return schedule.learning_rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * along))))
+
+
+def read_weights(network: Network, path: Path) -> Network:
+    """A network with the weights of a file that `fit` wrote, ready to predict."""
+    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return network.eval().requires_grad_(False)
 
 
 def draw_curves(log: Path, picture: Path) -> None:

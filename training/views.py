@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from qcnode.assess import novelty
-from qcnode.assess.inputs import Groups, PseudoReference, PseudoReferenceSettings, draw_pseudo_reference, numbers
+from qcnode.assess.inputs import PseudoReferenceSettings, draw_pseudo_reference, numbers
 from qcnode.assess.metrics import Reference
 from qcnode.assess.networks.plane_unet import PlaneUNet
 from qcnode.errors import ConfigurationError
@@ -19,9 +19,10 @@ from qcnode.imaging.preprocess import Orientation, normalise
 from training.cohorts import LabelledVolume
 from training.config import Recipe
 from training.library import Entry
-from training.progress import Progress
+from training.progress import Progress, steps_of
 from training.pseudo_reference import empty_localiser, empty_segmenter, fit_localiser, fit_segmenter, prepare
 from training.targets import tissue_channels
+from training.train import read_weights
 from training.volumes import cohort, folds, groups_of, is_phantom
 
 FloatArray = npt.NDArray[np.float32]
@@ -57,11 +58,7 @@ def fit_pseudo_reference(recipe: Recipe, volumes: Sequence[LabelledVolume], run:
     made = [prepare(v, settings.field) for v in mine if is_phantom(v.patient)]
     parts = ((fit_localiser, "localiser", settings.localiser), (fit_segmenter, "segmenter", settings.segmenter))
     for (fit, name, part), network, salt in zip(parts, _empty(recipe, fold), (300, 100), strict=True):
-        title, total = f"{name} {fold}", part.schedule.steps
-
-        def report(step: int, values: dict[str, float], title: str = title, total: int = total) -> None:
-            progress(title, step, total, values)
-
+        report = steps_of(progress, f"{name} {fold}", part.schedule.steps)
         fit(network, settings, (real, made), run / f"{name}-{fold}", recipe.seed + salt + fold, report)
 
 
@@ -72,8 +69,7 @@ def read_pseudo_networks(recipe: Recipe, run: Path, fold: int) -> tuple[PlaneUNe
         path = run / f"{name}-{fold}" / "average.pt"
         if not path.is_file():
             raise ConfigurationError(f"{path} is missing: fit the pseudo-reference of fold {fold} first.")
-        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-        network.eval().requires_grad_(False)
+        read_weights(network, path)
     return networks
 
 
@@ -91,12 +87,13 @@ def make_view(recipe: Recipe, entry: Entry, fold: int, networks: tuple[PlaneUNet
     reference = Reference(pseudo.segmentation, entry.grid.spacing, recipe.tolerance_mm)
     found, vectors, filled = [], [], []
     query_names: tuple[str, ...] = ()
-    for query in query_channels(entry, groups):
+    for stored in entry.queries:
+        query = tissue_channels(stored.on(entry.grid.size), groups)
         found.append(numbers(query, pseudo, reference))
         query_names, vector = novelty.query_features(query)
         vectors.append(vector)
         filled.append(bool(query.any()))
-    image_names, image_vector = _image_features(values, pseudo)
+    image_names, image_vector = novelty.image_features(values[0], pseudo.probabilities, pseudo.pooled)
     return View(
         entry=entry.name,
         fold=fold,
@@ -109,11 +106,6 @@ def make_view(recipe: Recipe, entry: Entry, fold: int, networks: tuple[PlaneUNet
         query_vectors=np.stack(vectors).astype(np.float32),
         filled=np.array(filled),
     )
-
-
-def query_channels(entry: Entry, groups: Groups) -> list[npt.NDArray[np.bool_]]:
-    """The queries of an entry (tissue, z, y, x) on its whole grid."""
-    return [tissue_channels(q.on(entry.grid.size), groups) for q in entry.queries]
 
 
 def save_view(view: View, path: Path) -> None:
@@ -152,10 +144,6 @@ def load_view(path: Path) -> View:
             query_vectors=kept["query_vectors"],
             filled=kept["filled"],
         )
-
-
-def _image_features(values: FloatArray, pseudo: PseudoReference) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
-    return novelty.image_features(values[0], pseudo.probabilities, pseudo.pooled)
 
 
 def _empty(recipe: Recipe, fold: int) -> tuple[PlaneUNet, PlaneUNet]:

@@ -16,14 +16,13 @@ from qcnode.assess import novelty
 from qcnode.assess.calibration import interval
 from qcnode.assess.inputs import PseudoReferenceSettings, tissue_groups
 from qcnode.assess.members import Look, Member, MemberEstimate
-from qcnode.assess.metrics import Spacing
 from qcnode.assess.model_card import CARD_NAME, ModelCard, load_card
 from qcnode.assess.networks.plane_unet import PlaneUNet
 from qcnode.assess.networks.qcresunet import Design, QCResUNet
 from qcnode.case import Prediction, Reason, ReasonCode, Weights
 from qcnode.errors import ConfigurationError, Rejected
 from qcnode.imaging.grid import Volume
-from qcnode.imaging.preprocess import Frame, Orientation, normalise, orientation_to
+from qcnode.imaging.preprocess import Box, Orientation, normalise, orientation_to
 
 Segmentation = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
@@ -38,7 +37,6 @@ class Looked:
 
     values: FloatArray
     orientation: Orientation
-    spacing: Spacing
     looks: tuple[Look | None, ...]
     image_p_value: float | None
 
@@ -78,7 +76,7 @@ class QCPredictor:
         orientation = orientation_to(grid, facts.directions, keep_stack=facts.keep_stack)
         values = np.stack([normalise(v.array, *facts.percentiles) for v in volumes])
         looks = tuple(m.look(values, orientation, grid.spacing) for m in self.members)
-        return Looked(values, orientation, grid.spacing, looks, self._image_p_value(values, looks))
+        return Looked(values, orientation, looks, self._image_p_value(values, looks))
 
     def judge(self, looked: Looked, query: Segmentation) -> Prediction:
         """`predict` for volumes that were already looked at."""
@@ -95,6 +93,7 @@ class QCPredictor:
         card, image_p, query_p = self.card, looked.image_p_value, self._query_p_value(query)
         names = tuple(t.name for t in card.tissues)
         calibration, facts = card.calibration, card.novelty
+        boxes = [e.frame.source_box() for e in estimates]
         return Prediction(
             predicted_dsc=float(quality[0]),
             predicted_nsd=float(quality[1]),
@@ -103,8 +102,8 @@ class QCPredictor:
             error_map=self.error_map(estimates),
             tissues=names,
             device=self.device,
-            box=_union([e.frame.source_box() for e in estimates]),
-            notes=_coverage(query, [e.frame for e in estimates]),
+            box=_union(boxes),
+            notes=_coverage(query, boxes),
             dsc_interval=interval(calibration.dsc, float(quality[0]), features.tolist()) if calibration else None,
             nsd_interval=interval(calibration.nsd, float(quality[1]), features.tolist()) if calibration else None,
             interval_level=calibration.level if calibration else None,
@@ -114,11 +113,10 @@ class QCPredictor:
             query_is_novel=facts is not None and query_p is not None and novelty.is_novel(facts.query, query_p),
         )
 
-    def error_map(self, estimates: Sequence[MemberEstimate], thresholds: Sequence[float] | None = None) -> Segmentation:
-        """Voxels (tissue, z, y, x) of the source grid that the members' mean calls wrong; thresholds per tissue, as a rule the card's."""
-        if thresholds is None:
-            facts = self.card.calibration
-            thresholds = facts.error_map_thresholds if facts else (0.5,) * len(self.card.tissues)
+    def error_map(self, estimates: Sequence[MemberEstimate]) -> Segmentation:
+        """Voxels (tissue, z, y, x) of the source grid that the members' mean calls wrong, at the card's thresholds."""
+        facts = self.card.calibration
+        thresholds = facts.error_map_thresholds if facts else (0.5,) * len(self.card.tissues)
         wrong = np.mean([e.on_source() for e in estimates], 0)
         return np.stack([w > t for w, t in zip(wrong, thresholds, strict=True)])
 
@@ -198,16 +196,16 @@ def _choose_device(wanted: str) -> tuple[str, str]:
     return chosen, f"GPU ({torch.cuda.get_device_name(chosen)})"
 
 
-def _union(boxes: Sequence[tuple[tuple[int, int], ...]]) -> tuple[tuple[int, int], ...]:
+def _union(boxes: Sequence[Box]) -> tuple[tuple[int, int], ...]:
     return tuple((min(b[axis][0] for b in boxes), max(b[axis][1] for b in boxes)) for axis in range(3))
 
 
-def _coverage(query: Segmentation, frames: Sequence[Frame]) -> tuple[Reason, ...]:
+def _coverage(query: Segmentation, boxes: Sequence[Box]) -> tuple[Reason, ...]:
     """A note where the query has tissue outside of the box that some member saw."""
     most = 0
-    for frame in frames:
+    for box in boxes:
         seen = np.zeros(query.shape[1:], bool)
-        seen[tuple(slice(a, b) for a, b in frame.source_box())] = True
+        seen[tuple(slice(a, b) for a, b in box)] = True
         most = max(most, int((query.any(0) & ~seen).sum()))
     if not most:
         return ()

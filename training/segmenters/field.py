@@ -18,12 +18,12 @@ from torch.nn import functional
 from qcnode.assess.inputs import neighbours
 from qcnode.errors import ConfigurationError
 from qcnode.imaging.preprocess import Frame, Orientation, normalise
-from training.augment import change_look, draw_look, draw_warp, warp_planes
+from training.augment import augment_planes, draw_look, draw_warp
 from training.cohorts import LabelledVolume
 from training.losses import segmentation_loss
 from training.schedule import Schedule
 from training.segmenters import KEPT_OUT, FloatArray, Predictor, Report, SegmenterSettings
-from training.train import fit
+from training.train import fit, read_weights
 
 Build = Callable[[SegmenterSettings, int, int], nn.Module]
 """(settings, contrasts, classes) -> a network: planes (batch, contrast * slice, y, x) -> logits (batch, class, slice, y, x), a list of
@@ -146,10 +146,7 @@ class FieldSegmenter:
             x, y = rng.uniform(-_SHIFT, _SHIFT, 2) * settings.side
             warps.append(draw_warp(rng, (float(x), float(y)), any_turn=settings.turn, flip=settings.flip, scales=_SCALES))
             looks.append(draw_look(rng))
-        values = warp_planes(torch.from_numpy(np.stack(planes)), warps, settings.side, nearest=False)
-        moved = warp_planes(torch.from_numpy(np.stack(labels)), warps, settings.side, nearest=True)
-        values = torch.stack([change_look(v, look) for v, look in zip(values, looks, strict=True)])
-        return values.contiguous(memory_format=torch.channels_last), moved.long()
+        return augment_planes(np.stack(planes), np.stack(labels), warps, looks, settings.side)
 
     def predictor(self, folder: Path, stage: float) -> Predictor:
         """See training.segmenters.Segmenter."""
@@ -159,9 +156,7 @@ class FieldSegmenter:
         path = folder / (f"snapshot-{stage:.2f}.pt" if early else "average.pt")
         if not path.is_file():
             raise ConfigurationError(f"{path} is missing: fit the segmenter {self.name} first.")
-        network = self._build()
-        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-        network.eval().requires_grad_(False)
+        network = read_weights(self._build(), path)
         output = 0 if early else round((1 - stage) * 100)
         return lambda contrasts: self._predict(network, contrasts, output)
 
