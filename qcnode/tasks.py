@@ -61,6 +61,8 @@ def limits_of(task: Task, calibration: CalibrationFacts | None) -> Limits:
     """What config.yaml asks of the numbers, completed by what the weights know of their own certainty."""
     dsc, nsd = task.predicted_dsc, task.predicted_nsd
     review_below = calibration.flag_below if calibration and math.isclose(dsc.value, calibration.failure_below) else None
+    if review_below is not None and review_below <= dsc.value:  # such a prediction fails anyway
+        review_below = None
     return Limits(_limit(dsc, calibration, review_below), _limit(nsd, calibration, None) if nsd else None)
 
 

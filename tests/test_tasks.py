@@ -48,3 +48,7 @@ def test_a_configured_margin_stands_for_interval_and_review_point(calibration: C
 
 def test_weights_that_found_no_failure_have_no_review_point() -> None:
     assert limits_of(task(), FACTS.model_copy(update={"flag_below": None})) == Limits(Limit(0.75, level=0.9))
+
+
+def test_a_review_point_under_the_threshold_says_nothing_more() -> None:
+    assert limits_of(task(), FACTS.model_copy(update={"flag_below": 0.75})) == Limits(Limit(0.75, level=0.9))

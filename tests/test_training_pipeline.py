@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from tiny_training import write_cohort, write_recipe
@@ -10,9 +11,13 @@ from typer.testing import CliRunner
 
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.model_card import load_card
+from qcnode.assess.networks.qcresunet import implied_dsc
 from training import train
 from training.cli import app
+from training.config import read_recipe
+from training.dataset import QualityDataset, sample, shown
 from training.library import entry_paths, load_entry
+from training.views import load_view
 
 
 class Killed(Exception):
@@ -74,6 +79,21 @@ def test_members_are_calibrated_and_small(folder, model):
     assert prediction.image_p_value is not None
 
 
+def test_the_head_is_fitted_to_the_numbers_that_the_network_is_given(folder, model):
+    recipe, run = read_recipe(folder / "tiny.yaml"), folder / "run"
+    name = entry_paths(run, "train")[0].name
+    one = shown(load_entry(run / "library" / "train" / name), load_view(run / "views" / name))
+    dataset = QualityDataset([one], recipe)
+    batch = dataset.draw_numbers(np.random.default_rng(0))
+    index = int(np.flatnonzero((one.view.numbers == batch.numbers[0, :-1].numpy()).all(1))[0])
+    given = sample(one, index, recipe.network, dataset.groups, 0.1)
+    assert np.array_equal(batch.numbers[0, :-1], given["numbers"][:-1])
+    assert np.array_equal(batch.quality_start[0], given["quality_start"])
+    assert np.array_equal(batch.targets[0], given["targets"])
+    implied = implied_dsc(torch.from_numpy(given["query"])[None], torch.from_numpy(given["error_start"])[None])
+    assert torch.allclose(batch.implied[0], implied[0], atol=0.1)  # one counts voxels of the source, the other of the box
+
+
 def test_evaluation_writes_numbers_beside_the_card_and_pictures_in_the_run(folder, model):
     command(folder, "evaluate", str(model), "--validation")
     content = json.loads((model / "evaluation.json").read_text())
@@ -90,19 +110,19 @@ def test_a_killed_fit_goes_on_to_the_same_weights(folder, model, monkeypatch):
     for name in whole:
         shutil.move(folder / "run" / name, folder / f"whole-{name}")
     log = train._log
+    for stage, part in (("pseudo-reference", "segmenter-0"), ("quality", "head"), ("quality", "quality-0")):
 
-    def killing(path, step, values):
-        log(path, step, values)
-        if step == 3:
-            raise Killed
+        def killing(path, step, values, part=part):
+            log(path, step, values)
+            if step == 3 and path.parent.name == part:
+                raise Killed
 
-    for stage in ("pseudo-reference", "quality"):
         monkeypatch.setattr(train, "_log", killing)
         arguments = ["fit", str(folder / "tiny.yaml"), "--stage", stage, "--fold", "0", "--run", str(folder / "run")]
         answer = CliRunner().invoke(app, [*arguments, "--data", str(folder / "data")])
         assert isinstance(answer.exception, Killed)
-        monkeypatch.setattr(train, "_log", log)
-        command(folder, "fit", "--stage", stage, "--fold", "0", data=True)
+    monkeypatch.setattr(train, "_log", log)
+    command(folder, "fit", "--fold", "0", data=True)
     for name, weights in whole.items():
         again = torch.load(folder / "run" / name / "average.pt", weights_only=True)
         assert all(torch.equal(weights[k], again[k]) for k in weights), name

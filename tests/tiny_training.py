@@ -50,6 +50,6 @@ def write_recipe(path: Path) -> Path:
         "evaluation_per_bin": 2,
         "evaluation_natural": 10,
     }
-    content["network"] |= {"width": 8, "side": 32, "schedule": _FEW}
+    content["network"] |= {"width": 8, "side": 32, "schedule": _FEW, "head": _FEW}
     path.write_text(yaml.safe_dump(content))
     return path

@@ -140,7 +140,6 @@ def evaluate(
     model_dir: Annotated[Path, typer.Argument(help="Exported weights, such as qcnode/models/cardiac-sax.")],
     run: Run = None,
     tier: TierChoice = Tier.CPU,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     validation: Annotated[bool, typer.Option(help="Judge the validation patients, too: once, at the end.")] = False,
     outsiders: Annotated[
         Path | None, typer.Option(help="Data folder (cohorts, brain/): are images of other organs, noise, cut and blurred ones refused?")
@@ -152,9 +151,7 @@ def evaluate(
     with _errors(), _progress() as progress:
         settings, folder = _prepared(recipe, tier, run)
         tables = Console(width=None if sys.stdout.isatty() else 130)
-        evaluate_model(
-            settings, folder, model_dir, device=device, validation=validation, outsiders=outsiders, progress=progress, console=tables
-        )
+        evaluate_model(settings, folder, model_dir, validation=validation, outsiders=outsiders, progress=progress, console=tables)
 
 
 def _prepared(recipe: Path, tier: Tier, run: Path | None) -> tuple[Recipe, Path]:

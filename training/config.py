@@ -75,6 +75,7 @@ class Queries(Frozen):
 class Network(Frozen):
     """Parameters of QCResUNet and of the box that it sees.
 
+    head: of the fit of the head to the numbers alone, before the rest (seconds).
     inputs: "all"; "query" blinds the network to volumes and pseudo-reference, "no-pseudo-reference" to the latter (controls).
     """
 
@@ -92,6 +93,7 @@ class Network(Frozen):
     group_norm_last: bool = False
     coarse_decoder: bool = False
     schedule: Schedule
+    head: Schedule = Schedule(steps=600, batch=256, learning_rate=0.003, save_every=200)
     error_weight: float = Field(description="lambda of the paper: weight of the error map's losses")
     consistency_weight: float = Field(default=0.0, description="weight of the error of the DSC that the error map itself implies")
     inputs: Literal["all", "no-pseudo-reference", "query"] = "all"

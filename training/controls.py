@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,44 +14,43 @@ import numpy.typing as npt
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.inputs import NetworkInputs
 from qcnode.assess.members import judge_views
-from qcnode.assess.networks.qcresunet import QCResUNet
 from qcnode.imaging.grid import Volume
 from qcnode.imaging.preprocess import Frame, Orientation
 from training.config import Recipe
-from training.dataset import Shown, sample, shown
+from training.dataset import sample, shown
 from training.judging import by_entry
 from training.library import load_entry
 from training.progress import Progress
+from training.quality import empty_network
 from training.records import Judged
-from training.stages import chosen_queries, empty_quality_network, fold_of_entries, read_patients
+from training.stages import chosen_queries, fold_of_entries, read_patients
 from training.targets import tissue_channels
 from training.train import read_weights
 from training.views import load_view
 from training.volumes import groups_of
 
+Blinded = Literal["query-only", "no-pseudo-reference"]
+INPUTS: dict[Blinded, Literal["query", "no-pseudo-reference"]] = {"query-only": "query", "no-pseudo-reference": "no-pseudo-reference"}
+"""What the network of a variant is given; see training.config.Network."""
 GOOD = 0.9
 """True DSC from which a query counts as good in the test of swapped images."""
 _MOST_SWAPPED = 60
 
 
-def query_only_records(recipe: Recipe, run: Path, records: Sequence[Judged], variant: str) -> list[Judged]:
-    """The same queries judged by the networks of a variant that sees the query alone, of the folds that were fitted."""
+def blinded_records(recipe: Recipe, run: Path, records: Sequence[Judged], variant: Blinded) -> list[Judged]:
+    """The same queries judged by the networks of a variant that sees less, in the folds where it was fitted; its folder has its name."""
     paths = {n: run / f"{variant}-{n}" / "average.pt" for n in range(recipe.folds)}
-    networks = {n: _network(recipe, path) for n, path in paths.items() if path.is_file()}
-    settings = recipe.network.model_copy(update={"inputs": "query"})
+    networks = {n: read_weights(empty_network(recipe), path) for n, path in paths.items() if path.is_file()}
+    settings = recipe.network.model_copy(update={"inputs": INPUTS[variant]})
     groups = groups_of(recipe)
-    entries: dict[str, Shown] = {}
     result = []
-    for record in records:
-        if record.fold not in networks:
-            continue
-        if record.entry not in entries:
-            name = f"{record.entry}.npz"
-            entries = {record.entry: shown(load_entry(run / "library" / "train" / name), load_view(run / "views" / name))}
-        fields = sample(entries[record.entry], record.index, settings, groups, settings.margin)
-        inputs = NetworkInputs(**{name: fields[name] for name in NetworkInputs._fields})
-        quality = judge_views(networks[record.fold], inputs)[0].mean(0)
-        result.append(replace(record, predicted_dsc=float(quality[0]), predicted_nsd=float(quality[1]), error_counts=()))
+    for entry, of_entry in groupby((r for r in records if r.fold in networks), key=lambda r: r.entry):
+        one = shown(load_entry(run / "library" / "train" / f"{entry}.npz"), load_view(run / "views" / f"{entry}.npz"))
+        for record in of_entry:
+            fields = sample(one, record.index, settings, groups, settings.margin)
+            inputs = NetworkInputs(**{name: fields[name] for name in NetworkInputs._fields})
+            quality = judge_views(networks[record.fold], inputs)[0].mean(0)
+            result.append(replace(record, predicted_dsc=float(quality[0]), predicted_nsd=float(quality[1]), error_counts=()))
     return result
 
 
@@ -94,7 +94,3 @@ def _fitted(contrasts: npt.NDArray[np.float32], size: tuple[int, int, int]) -> n
     """Volumes (contrast, z, y, x) stretched to another size."""
     z, y, x = contrasts.shape[1:]
     return Frame((z, y, x), Orientation(), ((0, z), (0, y), (0, x)), size).take(contrasts)
-
-
-def _network(recipe: Recipe, path: Path) -> QCResUNet:
-    return read_weights(empty_quality_network(recipe), path)

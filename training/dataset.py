@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from qcnode.assess.inputs import Groups, NetworkInputs, network_inputs
+from qcnode.assess.inputs import Groups, NetworkInputs, expected_dsc_of, network_inputs
 from qcnode.imaging.preprocess import Orientation, square_frame
 from training.augment import Look, change_look, draw_look
 from training.config import Network, Recipe
@@ -37,6 +37,15 @@ class QualityBatch(NamedTuple):
     targets: Tensor
     errors: Tensor
     seen: Tensor
+
+
+class NumbersBatch(NamedTuple):
+    """The numbers of queries without their images (batch, value); implied: the DSC that the pseudo-reference's error map implies."""
+
+    numbers: Tensor
+    quality_start: Tensor
+    implied: Tensor
+    targets: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +83,46 @@ class QualityDataset:
         """One batch."""
         chosen: list[Shown] = []
         for _ in range(self.recipe.network.schedule.batch):
-            real, phantoms = self.pools
-            pool = phantoms if phantoms and (not real or rng.random() < self.recipe.phantoms.share) else real
+            pool = self._pool(rng)
             if chosen:
                 depth = chosen[0].entry.grid.size[0]
                 pool = [e for e in pool if abs(e.entry.grid.size[0] - depth) <= 1] or [chosen[0]]
             chosen.append(pool[int(rng.integers(len(pool)))])
         return stack([self._sample(rng, one) for one in chosen])
 
-    def _sample(self, rng: np.random.Generator, one: Shown) -> dict[str, FloatArray]:
-        """One sample: a segmenter's query or another, of a bin drawn by the recipe's weights, seen through a box with a random margin."""
+    def draw_numbers(self, rng: np.random.Generator) -> NumbersBatch:
+        """One batch without images.
+
+        The scale of the box, last of the numbers, is known with the box only: noise in its place teaches the head to leave it aside.
+        """
+        tissues = len(self.groups)
+        rows, targets = [], []
+        for _ in range(self.recipe.network.head.batch):
+            pool = self._pool(rng)
+            one = pool[int(rng.integers(len(pool)))]
+            index = self._pick(rng, one)
+            rows.append(np.append(one.view.numbers[index], np.float32(rng.normal(0, 0.5))))
+            targets.append(one.entry.targets[index])
+        numbers = np.stack(rows)
+        implied = np.stack([expected_dsc_of(row, tissues) for row in rows])
+        return NumbersBatch(*(torch.from_numpy(a) for a in (numbers, numbers[:, : 2 + tissues], implied, np.stack(targets))))
+
+    def _pool(self, rng: np.random.Generator) -> list[Shown]:
+        """Patients or phantoms, by the recipe's share."""
+        real, phantoms = self.pools
+        return phantoms if phantoms and (not real or rng.random() < self.recipe.phantoms.share) else real
+
+    def _pick(self, rng: np.random.Generator, one: Shown) -> int:
+        """A segmenter's query or another, of a bin drawn by the recipe's weights."""
         drawn, made = one.usable
         bins = (drawn if rng.random() < self.recipe.queries.segmenter_share else made) or drawn or made
         weights = np.array([self.recipe.queries.bin_weights[b] for b in bins])
         picked = bins[list(bins)[int(rng.choice(len(bins), p=weights / weights.sum()))]]
-        index = int(picked[int(rng.integers(len(picked)))])
+        return int(picked[int(rng.integers(len(picked)))])
+
+    def _sample(self, rng: np.random.Generator, one: Shown) -> dict[str, FloatArray]:
+        """One query, seen through a box with a random margin."""
+        index = self._pick(rng, one)
         margin = float(self.recipe.network.margin * rng.uniform(0.4, 2.0))
         return sample(one, index, self.recipe.network, self.groups, margin, draw_turn(rng), draw_look(rng))
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from qcnode.assess.inference import QCPredictor
-from qcnode.assess.model_card import ModelCard
+from qcnode.assess.model_card import ModelCard, load_card
 from training.config import Recipe
-from training.controls import query_only_records, swapped_images
+from training.controls import INPUTS, blinded_records, swapped_images
 from training.examples import choose_examples
 from training.export import record_results
 from training.generate import SETS
@@ -26,9 +26,6 @@ from training.report import Table as ReportTable
 from training.report import write_report
 from training.stages import chosen_queries, chosen_sets, out_of_fold_records
 from training.volumes import groups_of
-
-CONTROL = "query-only"
-"""Variant of QCResUNet that sees the query alone."""
 
 _ROWS = {
     "queries": ("queries",),
@@ -49,7 +46,6 @@ def evaluate_model(
     run: Path,
     model_dir: Path,
     *,
-    device: str,
     validation: bool,
     outsiders: Path | None,
     progress: Progress,
@@ -60,7 +56,7 @@ def evaluate_model(
     The report, which shows images, goes into the run folder. validation: judge the validation patients with all members, too. outsiders:
     data folder whose other images must be called novel.
     """
-    card = QCPredictor(model_dir, device=device).card
+    card = load_card(model_dir)
     records = {f"out of fold, {k}": v for k, v in _by_set(run, "train", out_of_fold_records(recipe, run, model_dir, progress)).items()}
     if validation:
         records |= {f"validation, {k}": v for k, v in _by_set(run, "val", _validation_records(recipe, run, model_dir, progress)).items()}
@@ -122,10 +118,10 @@ def _by_set(run: Path, split: str, records: Sequence[Judged]) -> dict[str, list[
 
 
 def _controls(recipe: Recipe, run: Path, records: Sequence[Judged]) -> dict[str, Any]:
-    """The network against the one that sees the query alone, in the folds where that was fitted, on segmenters' queries."""
+    """The network against variants that see less, in the folds where those were fitted, on segmenters' queries."""
     ours = groups(records)[HEADLINE]
-    theirs = query_only_records(recipe, run, ours, CONTROL)
-    return {CONTROL: paired_differences(ours, theirs)} if theirs else {}
+    found = {variant: blinded_records(recipe, run, ours, variant) for variant in INPUTS}
+    return {variant: paired_differences(ours, theirs) for variant, theirs in found.items() if theirs}
 
 
 def _tables(swapped: Mapping[str, Any], strangers: Mapping[str, Any]) -> list[ReportTable]:

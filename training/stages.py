@@ -11,28 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from qcnode.assess.calibration import interval
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.members import SPREAD_FEATURES
 from qcnode.assess.model_card import ModelCard, load_card
-from qcnode.assess.networks.qcresunet import QCResUNet
 from qcnode.assess.novelty import p_value
 from qcnode.errors import ConfigurationError
 from training import views
 from training.calibrate import FeatureTable, calibrate
 from training.config import Recipe
-from training.dataset import QualityBatch, QualityDataset, Shown, shown
-from training.export import MODEL, calibrated_model, design_of, write_model
+from training.dataset import QualityDataset, Shown, shown
+from training.export import MODEL, calibrated_model, write_model
 from training.generate import DEGRADED, PATIENTS, SETS
 from training.judging import Chosen, judge_chosen
 from training.library import entry_paths, load_entry
-from training.losses import consistency_loss, error_map_loss, quality_loss
 from training.progress import Progress, steps_of
+from training.quality import fit_network
 from training.records import Judged, read_records, write_records
 from training.sets import KEPT_OUT
-from training.train import fit
 from training.views import load_view, make_view, read_pseudo_networks, save_view
 from training.volumes import folds, groups_of, training_volumes
 
@@ -53,7 +50,7 @@ def make_views(recipe: Recipe, run: Path, progress: Progress, fold: int | None =
         for i, path in enumerate(mine):
             target = run / "views" / path.name
             if not target.is_file():
-                save_view(make_view(recipe, load_entry(path), n, networks), target)
+                save_view(make_view(recipe, load_entry(path), networks), target)
             progress(f"views {n}", i + 1, len(mine), {})
 
 
@@ -63,13 +60,11 @@ def fit_quality(recipe: Recipe, run: Path, progress: Progress, fold: int | None 
     for n in _folds(recipe, fold):
         dataset = QualityDataset([_shown(run, p) for p in entry_paths(run, "train") if left_out[p.stem] != n], recipe)
         torch.manual_seed(recipe.seed + n)
-        report = steps_of(progress, f"{name} {n}", recipe.network.schedule.steps)
 
-        def loss_of(network: nn.Module, batch: QualityBatch) -> tuple[Tensor, dict[str, float]]:
-            return quality_step(network, batch, recipe)
+        def report(part: str, step: int, total: int, values: dict[str, float], n: int = n) -> None:
+            progress(f"{name} {n}, {part}", step, total, values)
 
-        folder, seed = run / f"{name}-{n}", recipe.seed + 200 + n
-        fit(empty_quality_network(recipe), dataset.draw, loss_of, recipe.network.schedule, folder, seed=seed, report=report)
+        fit_network(dataset, recipe, run / f"{name}-{n}", seed=recipe.seed + 200 + n, report=report)
 
 
 def fold_of_entries(recipe: Recipe, run: Path) -> dict[str, int]:
@@ -88,31 +83,6 @@ def read_patients(run: Path) -> dict[str, str]:
     if not index.is_file():
         raise ConfigurationError(f"{index} is missing: run `python -m training generate` first.")
     return {str(volume): str(patient) for volume, patient in json.loads(index.read_text()).items()}
-
-
-def empty_quality_network(recipe: Recipe) -> QCResUNet:
-    """QCResUNet with random weights."""
-    network = QCResUNet(design_of(recipe))
-    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]  # torch's stubs lack it
-
-
-def quality_step(network: nn.Module, batch: QualityBatch, recipe: Recipe) -> tuple[Tensor, dict[str, float]]:
-    """The paper's objective (section 2.3.3) on one batch, and the consistency of error map and DSC."""
-    settings = recipe.network
-    estimate = network(batch.contrasts, batch.query, batch.probabilities, batch.numbers, batch.quality_start, batch.error_start)
-    quality = quality_loss(estimate.quality.sigmoid(), batch.targets)
-    errors = error_map_loss(estimate.error_map, batch.errors, batch.seen)
-    both = batch.targets[:, :2]
-    values = {
-        "dsc_nsd_error": float(quality_loss(estimate.quality.detach().sigmoid()[:, :2], both)),
-        "dsc_nsd_error_at_start": float(quality_loss(batch.quality_start.sigmoid()[:, :2], both)),
-        "error_map_loss": float(errors.detach()),
-    }
-    loss = quality + settings.error_weight * errors
-    if settings.consistency_weight:
-        true = torch.cat([batch.targets[:, :1], batch.targets[:, 2:]], 1)
-        loss = loss + settings.consistency_weight * consistency_loss(estimate.implied, true)
-    return loss, values
 
 
 def calibrate_run(recipe: Recipe, run: Path, progress: Progress, name: str = "quality", fold: int | None = None) -> Path:

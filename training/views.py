@@ -30,7 +30,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One entry as the member of `fold` sees it.
+    """One entry as the member that leaves its patient out sees it.
 
     values: normalised intensities (contrast, z, y, x). probabilities: pseudo-reference (tissue, z, y, x), 0 to 255. numbers: (query,
     number). image_vector: features of novelty, named by image_names; query_vectors: (query, feature), named by query_names. filled: which
@@ -38,7 +38,6 @@ class View:
     """
 
     entry: str
-    fold: int
     values: npt.NDArray[np.float16]
     probabilities: npt.NDArray[np.uint8]
     numbers: FloatArray
@@ -79,7 +78,7 @@ def settings_of(recipe: Recipe) -> PseudoReferenceSettings:
     return PseudoReferenceSettings(part.localiser.side, part.segmenter.side, part.views, part.slices, groups_of(recipe))
 
 
-def make_view(recipe: Recipe, entry: Entry, fold: int, networks: tuple[PlaneUNet, PlaneUNet]) -> View:
+def make_view(recipe: Recipe, entry: Entry, networks: tuple[PlaneUNet, PlaneUNet]) -> View:
     """Draw the pseudo-reference of an entry and measure its queries with it; training volumes count as already oriented."""
     groups = groups_of(recipe)
     values = np.stack([normalise(c) for c in entry.contrasts])
@@ -96,7 +95,6 @@ def make_view(recipe: Recipe, entry: Entry, fold: int, networks: tuple[PlaneUNet
     image_names, image_vector = novelty.image_features(values[0], pseudo.probabilities, pseudo.pooled)
     return View(
         entry=entry.name,
-        fold=fold,
         values=values.astype(np.float16),
         probabilities=np.rint(pseudo.probabilities * 255).astype(np.uint8),
         numbers=np.stack(found),
@@ -116,7 +114,6 @@ def save_view(view: View, path: Path) -> None:
         np.savez(
             file,
             entry=np.array(view.entry),
-            fold=np.array(view.fold),
             values=view.values,
             probabilities=view.probabilities,
             numbers=view.numbers,
@@ -134,7 +131,6 @@ def load_view(path: Path) -> View:
     with np.load(path) as kept:
         return View(
             entry=str(kept["entry"]),
-            fold=int(kept["fold"]),
             values=kept["values"],
             probabilities=kept["probabilities"],
             numbers=kept["numbers"],

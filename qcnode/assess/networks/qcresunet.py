@@ -148,12 +148,12 @@ class QualityHead(nn.Module):
     def __init__(self, channels: int, design: Design) -> None:
         super().__init__()
         self.max_pooling = design.max_pooling
-        pooled = channels * (2 if design.max_pooling else 1)
+        self.features = channels * (2 if design.max_pooling else 1)
         numbers = design.numbers + (1 + design.tissues if design.implied else 0)
         self.numbers = nn.Sequential()
         if numbers:
             self.numbers = nn.Sequential(nn.Linear(numbers, 64), nn.LeakyReLU(0.01), nn.Linear(64, 64), nn.LeakyReLU(0.01))
-        self.out = nn.Linear(pooled + (64 if numbers else 0), design.outputs)
+        self.out = nn.Linear(self.features + (64 if numbers else 0), design.outputs)
 
     def pool(self, features: Tensor) -> Tensor:
         """Mean, and maximum where wanted, of each feature (batch, channel)."""
@@ -221,9 +221,14 @@ class QCResUNet(nn.Module):
             errors = functional.interpolate(errors, size=size, mode="trilinear", align_corners=False)
         errors = errors if error_start is None else errors + error_start
         implied = implied_dsc(query, errors) if self.design.implied else None
-        given = [*([] if numbers is None else [numbers]), *([] if implied is None else [implied.detach().clamp(0.02, 0.98).logit()])]
+        given = [*([] if numbers is None else [numbers]), *([] if implied is None else [clamped_logit(implied.detach())])]
         quality = self.head(pooled, given)
         return Estimate(quality if quality_start is None else quality + quality_start, errors, implied)
+
+
+def clamped_logit(values: Tensor) -> Tensor:
+    """Logits of values cut at 0.02 and 0.98."""
+    return values.clamp(0.02, 0.98).logit()
 
 
 def implied_dsc(query: Tensor, error_logits: Tensor) -> Tensor:
