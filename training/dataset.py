@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from qcnode.assess.inputs import Groups, NetworkInputs, expected_dsc_of, network_inputs
+from qcnode.assess.inputs import Groups, NetworkInputs, network_inputs
 from qcnode.imaging.preprocess import Orientation, square_frame
 from training.augment import Look, change_look, draw_look
 from training.config import Network, Recipe
@@ -40,11 +40,10 @@ class QualityBatch(NamedTuple):
 
 
 class NumbersBatch(NamedTuple):
-    """The numbers of queries without their images (batch, value); implied: the DSC that the pseudo-reference's error map implies."""
+    """The numbers of queries without their images (batch, value)."""
 
     numbers: Tensor
     quality_start: Tensor
-    implied: Tensor
     targets: Tensor
 
 
@@ -95,7 +94,6 @@ class QualityDataset:
 
         The scale of the box, last of the numbers, is known with the box only: noise in its place teaches the head to leave it aside.
         """
-        tissues = len(self.groups)
         rows, targets = [], []
         for _ in range(self.recipe.network.head.batch):
             pool = self._pool(rng)
@@ -103,9 +101,8 @@ class QualityDataset:
             index = self._pick(rng, one)
             rows.append(np.append(one.view.numbers[index], np.float32(rng.normal(0, 0.5))))
             targets.append(one.entry.targets[index])
-        numbers = np.stack(rows)
-        implied = np.stack([expected_dsc_of(row, tissues) for row in rows])
-        return NumbersBatch(*(torch.from_numpy(a) for a in (numbers, numbers[:, : 2 + tissues], implied, np.stack(targets))))
+        numbers = torch.from_numpy(np.stack(rows))
+        return NumbersBatch(numbers, numbers[:, : 2 + len(self.groups)], torch.from_numpy(np.stack(targets)))
 
     def _pool(self, rng: np.random.Generator) -> list[Shown]:
         """Patients or phantoms, by the recipe's share."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from qcnode.assess.networks.qcresunet import QCResUNet, clamped_logit
+from qcnode.assess.networks.qcresunet import QCResUNet
 from training.config import Recipe
 from training.dataset import NumbersBatch, QualityBatch, QualityDataset
 from training.export import design_of
@@ -34,13 +34,13 @@ def fit_network(dataset: QualityDataset, recipe: Recipe, folder: Path, *, seed: 
     settings = recipe.network
     network = empty_network(recipe)
     if settings.inputs == "all":
-        total, features = settings.head.steps, network.head.features
-        head = fit(
-            network.head, dataset.draw_numbers, lambda head, batch: _head_step(head, batch, features), settings.head, folder / "head",
+        total, by_numbers = settings.head.steps, network.head.numbers
+        fitted = fit(
+            by_numbers, dataset.draw_numbers, _numbers_step, settings.head, folder / "head",
             seed=seed, report=lambda step, values: report("head", step, total, values),
         )  # fmt: skip
-        network.head.load_state_dict(head.state_dict())
-
+        by_numbers.load_state_dict(fitted.state_dict())
+        by_numbers.requires_grad_(False)  # a few images at a time would only blur what thousands of queries said
     steps = settings.schedule.steps
     fit(
         network, dataset.draw, lambda network, batch: _network_step(network, batch, recipe), settings.schedule, folder,
@@ -48,10 +48,9 @@ def fit_network(dataset: QualityDataset, recipe: Recipe, folder: Path, *, seed: 
     )  # fmt: skip
 
 
-def _head_step(head: nn.Module, batch: NumbersBatch, features: int) -> tuple[Tensor, dict[str, float]]:
-    """The error of the estimate by the numbers; the image's features are 0 as long as nothing makes any."""
-    pooled = torch.zeros(len(batch.numbers), features, device=batch.numbers.device)
-    logits = batch.quality_start + head(pooled, [batch.numbers, clamped_logit(batch.implied)])
+def _numbers_step(by_numbers: nn.Module, batch: NumbersBatch) -> tuple[Tensor, dict[str, float]]:
+    """The error of the estimate that the numbers alone give."""
+    logits = batch.quality_start + by_numbers(batch.numbers)
     return quality_loss(logits.sigmoid(), batch.targets), _errors(logits, batch.quality_start, batch.targets)
 
 

@@ -178,11 +178,6 @@ def self_agreement_of(values: FloatArray, tissues: int) -> float:
     return float(values[3 + 4 * tissues])
 
 
-def expected_dsc_of(values: FloatArray, tissues: int) -> FloatArray:
-    """Expected DSC of the query, pooled and per tissue, given the pseudo-reference's probabilities, out of `numbers`."""
-    return values[2 + 2 * tissues : 3 + 3 * tissues]
-
-
 class NetworkInputs(NamedTuple):
     """What QCResUNet is given for one query: arrays (channel, z, y, x) in the network's box, and (value,). None without pseudo-reference.
 

@@ -35,7 +35,7 @@ class Design:
     flat_stages: stages (from the first) whose kernels are 1 x 3 x 3. norm: "instance", or "batch", which keeps what sets cases apart and
     needs fewer steps. group_norm_last: group norm in block 4, whose maps may be tiny.
     max_pooling: the head sees the maximum of each feature beside its mean. coarse_decoder: the decoder stops at the first block.
-    implied: the head sees the DSC that the error map implies, too.
+    implied: the head sees by how much the DSC that the error map implies differs from that of the first error map.
     """
 
     contrasts: int = 4
@@ -143,28 +143,39 @@ class ChannelAttention(nn.Module):
 
 
 class QualityHead(nn.Module):
-    """Pooled features of block 4, and the numbers where there are any, to one logit per output."""
+    """One logit per output: from pooled features of block 4, from the numbers, from the error map, where the design has them.
+
+    Each part beside the numbers begins at 0, so that the network begins with what the numbers say.
+    """
 
     def __init__(self, channels: int, design: Design) -> None:
         super().__init__()
         self.max_pooling = design.max_pooling
-        self.features = channels * (2 if design.max_pooling else 1)
-        numbers = design.numbers + (1 + design.tissues if design.implied else 0)
+        pooled = channels * (2 if design.max_pooling else 1)
+        self.out = nn.Linear(pooled, design.outputs)
+        self.scale = 1.0
         self.numbers = nn.Sequential()
-        if numbers:
-            self.numbers = nn.Sequential(nn.Linear(numbers, 64), nn.LeakyReLU(0.01), nn.Linear(64, 64), nn.LeakyReLU(0.01))
-        self.out = nn.Linear(self.features + (64 if numbers else 0), design.outputs)
+        if design.numbers:
+            inner = (nn.Linear(design.numbers, 64), nn.LeakyReLU(0.01), nn.Linear(64, 64), nn.LeakyReLU(0.01))
+            self.numbers = nn.Sequential(*inner, nn.Linear(64, design.outputs))
+            self.scale = pooled**-0.5  # Adam moves every weight alike: with hundreds of features the estimate would jump
+            _zero(self.out, self.numbers[-1])
+        self.errors = nn.Linear(1 + design.tissues, design.outputs, bias=False) if design.implied else None
+        if self.errors is not None:
+            _zero(self.errors)
 
     def pool(self, features: Tensor) -> Tensor:
         """Mean, and maximum where wanted, of each feature (batch, channel)."""
         pooled = features.mean((2, 3, 4))
         return torch.cat([pooled, features.amax((2, 3, 4))], 1) if self.max_pooling else pooled
 
-    def forward(self, pooled: Tensor, numbers: Sequence[Tensor]) -> Tensor:
-        """Logits (batch, output) from pooled features and groups of numbers (batch, number)."""
-        if numbers:
-            pooled = torch.cat([pooled, self.numbers(torch.cat(list(numbers), 1))], 1)
-        logits: Tensor = self.out(pooled)
+    def forward(self, pooled: Tensor, numbers: Tensor | None, implied: Tensor | None) -> Tensor:
+        """Logits (batch, output) from pooled features, numbers (batch, number) and logits of the implied DSC (batch, 1 + tissue)."""
+        logits: Tensor = self.out(pooled * self.scale)
+        if numbers is not None:
+            logits = logits + self.numbers(numbers)
+        if implied is not None and self.errors is not None:
+            logits = logits + self.errors(implied)
         return logits
 
 
@@ -187,9 +198,6 @@ class QCResUNet(nn.Module):
         self.decoder = nn.ModuleList(DecoderLevel(n, s, design.norm) for n, s in (levels[:2] if design.coarse_decoder else levels))
         self.attention = ChannelAttention()
         self.error_head = nn.Conv3d(width + design.tissues, design.tissues, 1)
-        if design.numbers:  # begin with the estimate that the numbers give
-            nn.init.zeros_(self.head.out.weight)
-            nn.init.zeros_(self.head.out.bias)
 
     def forward(
         self,
@@ -221,14 +229,12 @@ class QCResUNet(nn.Module):
             errors = functional.interpolate(errors, size=size, mode="trilinear", align_corners=False)
         errors = errors if error_start is None else errors + error_start
         implied = implied_dsc(query, errors) if self.design.implied else None
-        given = [*([] if numbers is None else [numbers]), *([] if implied is None else [clamped_logit(implied.detach())])]
-        quality = self.head(pooled, given)
+        changed = None
+        if implied is not None:  # by how much it differs from that of the first estimate
+            changed = _clamped_logit(implied.detach())
+            changed = changed if error_start is None else changed - _clamped_logit(implied_dsc(query, error_start))
+        quality = self.head(pooled, numbers, changed)
         return Estimate(quality if quality_start is None else quality + quality_start, errors, implied)
-
-
-def clamped_logit(values: Tensor) -> Tensor:
-    """Logits of values cut at 0.02 and 0.98."""
-    return values.clamp(0.02, 0.98).logit()
 
 
 def implied_dsc(query: Tensor, error_logits: Tensor) -> Tensor:
@@ -243,6 +249,16 @@ def implied_dsc(query: Tensor, error_logits: Tensor) -> Tensor:
     both, total = drawn - false_positives, 2 * drawn - false_positives + false_negatives
     both, total = (torch.cat([v.sum(1, keepdim=True), v], 1) for v in (both, total))
     return (2 * both + 1) / (total + 1)
+
+
+def _clamped_logit(values: Tensor) -> Tensor:
+    return values.clamp(0.02, 0.98).logit()
+
+
+def _zero(*layers: nn.Module) -> None:
+    for layer in layers:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
 
 
 def _stage(index: int, in_channels: int, channels: int, design: Design) -> nn.Sequential:
