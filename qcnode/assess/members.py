@@ -33,6 +33,7 @@ SPREAD_FEATURES = (
     "1 - predicted DSC",
     "predicted DSC times (1 - predicted DSC)",
     "1 - expected DSC of the pseudo-reference with itself",
+    "the same times the predicted DSC",
     "distance of the predicted DSC from the agreement with the pseudo-reference",
     "distance of the predicted DSC from the one that the error map implies",
 )
@@ -140,6 +141,7 @@ def spread_features(views: FloatArray, agreement: tuple[float, float] | None, se
             1 - predicted,
             predicted * (1 - predicted),
             1 - self_agreement,
+            predicted * (1 - self_agreement),
             abs(predicted - agreement[0]) if agreement else 0.0,
             abs(predicted - implied) if implied is not None else 0.0,
         ],
