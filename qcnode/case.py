@@ -258,7 +258,7 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """A DICOM object that goes back into the study. kind: "report", "error_map" or "summary"."""
+    """A DICOM object that goes back into the study. kind: "report", "error_map", "summary", "key_object" or "decision"."""
 
     kind: str
     sop_class_uid: str

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from qcnode import __version__
 from qcnode.case import Verdict
+from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
 from qcnode.config import Config, load_config
 from qcnode.errors import ConfigurationError, QCNodeError
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(worklist_app, name="worklist")
+app.add_typer(users_app, name="users")
 console = Console()
 errors = Console(stderr=True)
 

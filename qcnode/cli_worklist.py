@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from qcnode.config import load_config
-from qcnode.store.audit import Audit
+from qcnode.review import Review
 from qcnode.store.database import open_database
-from qcnode.store.worklist import Decision, Item, Worklist
+from qcnode.store.worklist import WAITING, Decision, Filters, Item, Judgement, Order, Worklist
 
 worklist_app = typer.Typer(help="Segmentations that a radiologist should look at, worst first.", no_args_is_help=True)
 console = Console()
@@ -28,6 +28,7 @@ ItemArgument = Annotated[int, typer.Argument(help="The item's number, as `qcnode
 ReaderOption = Annotated[str, typer.Option("--reader", "-r", default_factory=getpass.getuser, help="Who acts.", show_default="login name")]
 
 DEFAULT_CONFIG = Path("config.yaml")
+_HIDDEN = "hidden"
 
 
 class DecisionWord(StrEnum):
@@ -46,34 +47,42 @@ _DECISIONS = {
 
 
 @contextmanager
-def _worklist(config: Path) -> Iterator[tuple[Worklist, Audit]]:
-    database = open_database(load_config(config).storage.directory)
+def _review(config: Path) -> Iterator[Review]:
+    settings = load_config(config)
+    database = open_database(settings.storage.directory)
     try:
-        yield Worklist(database), Audit(database)
+        yield Review(Worklist(database), settings.review)
     finally:
         database.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @worklist_app.command("list")
 def list_items(
     config: ConfigOption = DEFAULT_CONFIG,
     all_states: Annotated[bool, typer.Option("--all", help="Decided and superseded items, too.")] = False,
+    order: Annotated[Order, typer.Option("--order", help="What comes first.")] = Order.WORST,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 100,
 ) -> None:
-    """Show the items, worst first."""
-    with _worklist(config) as (worklist, _):
-        items = worklist.list(None if all_states else ("OPEN", "CLAIMED"))
-    if not items:
+    """Show the items that wait, worst first. What was drawn at random shows no prediction until its decision is final."""
+    with _review(config) as review:
+        page = review.page(Filters(states=() if all_states else WAITING), order, 0, limit, _now())
+    if not page.total:
         console.print("The worklist is empty.")
         return
-    console.print(items_table(items))
+    console.print(items_table(page.items))
+    if page.total > len(page.items):
+        console.print(f"{len(page.items)} of {page.total} items; --limit shows more.")
 
 
 @worklist_app.command()
 def show(item: ItemArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Show one item with its reasons, its preview picture and everything that was done with it."""
-    with _worklist(config) as (worklist, audit):
-        found = worklist.show(item)
-        entries = audit.entries(f"worklist-item/{item}")
+    with _review(config) as review:
+        found, entries = review.show(item, _now()), review.history(item, _now())
     table = Table(show_header=False)
     for name, value in _rows(found):
         table.add_row(name, escape(value))
@@ -84,18 +93,31 @@ def show(item: ItemArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @worklist_app.command()
 def claim(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Take an item, so that nobody else reads it at the same time."""
-    with _worklist(config) as (worklist, _):
-        worklist.claim(item, reader, datetime.now(UTC))
-    console.print(f"Item {item} is claimed by {escape(reader)}.")
+    """Take an item, so that nobody else reads it at the same time. The claim ends after review.lease_minutes."""
+    with _review(config) as review:
+        claimed = review.claim(item, reader, _now())
+    console.print(f"Item {item} is claimed by {escape(reader)} until {_clock_time(claimed.lease_until)}.")
 
 
 @worklist_app.command()
 def release(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Give a claimed item back undecided."""
-    with _worklist(config) as (worklist, _):
-        worklist.release(item, reader, datetime.now(UTC))
+    with _review(config) as review:
+        review.release(item, reader, _now())
     console.print(f"Item {item} is open again.")
+
+
+@worklist_app.command()
+def reassign(
+    item: ItemArgument,
+    to: Annotated[str, typer.Argument(help="Who is to read the item.")],
+    reader: ReaderOption,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Give an item that is open, or claimed by anybody, to another reader."""
+    with _review(config) as review:
+        claimed = review.reassign(item, reader, to, _now())
+    console.print(f"Item {item} is claimed by {escape(to)} until {_clock_time(claimed.lease_until)}.")
 
 
 @worklist_app.command()
@@ -104,44 +126,66 @@ def decide(
     decision: Annotated[DecisionWord, typer.Argument(help="What the reader says of the query segmentation.")],
     reader: ReaderOption,
     comment: Annotated[str, typer.Option("--comment", "-m", help="Free text, kept with the decision.")] = "",
+    reasons: Annotated[list[str] | None, typer.Option("--reason", help="One of review.reasons; may be repeated.")] = None,
+    rating: Annotated[int | None, typer.Option("--rating", min=1, max=6, help="1 (worst) to 6 (best) stars.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Decide about the query segmentation. An item that nobody holds is claimed on the way."""
-    with _worklist(config) as (worklist, _):
-        now = datetime.now(UTC)
-        if worklist.show(item).state == "OPEN":
-            worklist.claim(item, reader, now)
-        worklist.decide(item, reader, _DECISIONS[decision], comment, now)
+    """Decide about the query segmentation. An item that nobody holds is claimed on the way.
+
+    The decision is held for review.hold_minutes, and can be taken back; then the running node makes it final.
+    """
+    with _review(config) as review:
+        now = _now()
+        if review.show(item, now).state == "OPEN":
+            review.claim(item, reader, now)
+        held = review.decide(item, reader, Judgement(_DECISIONS[decision], tuple(reasons or ()), comment, rating), now)
     console.print(f"Item {item}: {decision}.")
+    if review.settings.hold_minutes:
+        console.print(f"Held until {_clock_time(held.held_until)}, then final; `qcnode worklist undo {item}` takes it back.")
 
 
-def items_table(items: list[Item]) -> Table:
+@worklist_app.command()
+def undo(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Take back a decision that is still held. The item is claimed again."""
+    with _review(config) as review:
+        claimed = review.undo(item, reader, _now())
+    console.print(f"Item {item} is undecided, and claimed by {escape(reader)} until {_clock_time(claimed.lease_until)}.")
+
+
+def items_table(items: Sequence[Item]) -> Table:
     """The worklist as a table."""
     table = Table("item", "verdict", "predicted DSC", "NSD", "patient", "patient ID", "study date", "task", "reasons", "state")
     for i in items:
-        state = f"{i.state} {i.reader}" if i.reader and i.state == "CLAIMED" else i.decision or i.state
         reasons = "; ".join(r.text for r in i.reasons)
         numbers = (_number(i.predicted_dsc, i.dsc_low, i.dsc_high), _number(i.predicted_nsd, i.nsd_low, i.nsd_high))
-        cells = (i.patient_name, i.patient_id, i.study_date, i.task, reasons, state)
-        table.add_row(str(i.item_id), i.verdict, *numbers, *(escape(cell) for cell in cells))
+        cells = (i.patient_name, i.patient_id, i.study_date, i.task, reasons, _state(i))
+        table.add_row(str(i.item_id), i.verdict or _HIDDEN, *numbers, *(escape(cell) for cell in cells))
     return table
 
 
+def _state(i: Item) -> str:
+    if i.state in ("CLAIMED", "HELD"):
+        return f"{i.state} {i.reader}" if i.decision is None else f"{i.decision}, held, {i.reader}"
+    return i.decision or i.state
+
+
 def _rows(i: Item) -> list[tuple[str, str]]:
+    until = {"CLAIMED": i.lease_until, "HELD": i.held_until}.get(i.state)
     return [
         ("item", str(i.item_id)),
-        ("state", i.state),
-        ("verdict", i.verdict),
+        ("state", f"{i.state} until {_clock_time(until)}" if until else i.state),
+        ("verdict", i.verdict or "hidden until the decision is final"),
         ("reasons", "\n".join(f"{r.code}: {r.text}" for r in i.reasons)),
         ("predicted DSC", _number(i.predicted_dsc, i.dsc_low, i.dsc_high)),
         ("predicted NSD", _number(i.predicted_nsd, i.nsd_low, i.nsd_high)),
         ("level of the intervals", "–" if i.interval_level is None else f"{100 * i.interval_level:g} %"),
-        ("patient", f"{i.patient_name}, ID {i.patient_id}"),
+        ("patient", f"{i.patient_name}, ID {i.patient_id}, born {i.birth_date or '–'}"),
         ("study", f"{i.study_instance_uid}, {i.study_date}, accession number {i.accession_number or '–'}"),
-        ("query SEG", i.query_sop_instance_uid),
+        ("made by", f"{i.institution or '–'}, {i.scanner or '–'}"),
+        ("query SEG", f"{i.query_sop_instance_uid}, by {i.segmenter or '–'}"),
         ("preview", str(i.preview_path or "–")),
         ("reader", i.reader or "–"),
-        ("decision", f"{i.decision} {i.comment or ''}" if i.decision else "–"),
+        ("decision", " ".join(filter(None, (i.decision, f"{i.rating}/6" if i.rating else "", *i.decision_reasons, i.comment))) or "–"),
     ]
 
 
@@ -150,3 +194,8 @@ def _number(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _clock_time(moment: datetime | None) -> str:
+    """Local time of day, with its zone."""
+    return "–" if moment is None else f"{moment.astimezone():%H:%M:%S %Z}"

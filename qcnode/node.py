@@ -16,19 +16,23 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from qcnode import __version__
 from qcnode.config import Config, CStoreDestination, StowDestination
+from qcnode.decisions import DecisionReporting
 from qcnode.deliver.c_store import CStore
 from qcnode.deliver.destination import Destination
 from qcnode.deliver.stow_rs import StowRs
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import start_storage_scp
+from qcnode.review import Review
 from qcnode.store.database import open_database
+from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.leases import release_leases
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
-from qcnode.workers import AssessStep, DeliverStep, MatchStep, Worker
+from qcnode.web.server import start_web
+from qcnode.workers import AssessStep, DeliverStep, FinaliseStep, MatchStep, Worker
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,17 @@ def open_destination(settings: CStoreDestination | StowDestination, ae_title: st
 
 def wanted_kinds(settings: CStoreDestination | StowDestination) -> frozenset[str]:
     """Which result objects a destination gets; the report always."""
-    return frozenset({"report"} | ({"error_map"} if settings.error_map else set()) | ({"summary"} if settings.summary_image else set()))
+    switches = {
+        "error_map": settings.error_map,
+        "summary": settings.summary_image,
+        "key_object": settings.key_object,
+        "decision": settings.decision_report,
+    }
+    return frozenset({"report"} | {kind for kind, is_on in switches.items() if is_on})
+
+
+def _kinds_by_destination(config: Config) -> dict[str, frozenset[str]]:
+    return {destination.name: wanted_kinds(destination) for destination in config.destinations}
 
 
 def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
@@ -79,6 +93,7 @@ class Node:
         self._running = ExitStack()
         self._ended = threading.Event()
         self.port = config.listen.port
+        self.web_port: int | None = None
 
     def start(self) -> None:
         """Recover what a crash left, then listen and work. Raises ConfigurationError."""
@@ -112,7 +127,9 @@ class Node:
             log.error("%d acknowledged objects have lost their file", len(recovery.lost))
         tasks = load_tasks(config)
         match, workers = self._workers(Jobs(database), Outbox(database), inbox, tasks)
-        scheduler = self._schedule(match, workers[0], inbox)
+        review = Review(Worklist(database), config.review)
+        reporting = DecisionReporting(DecisionReports(database), _kinds_by_destination(config), config.observers, __version__)
+        scheduler = self._schedule(match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now))
         for worker in workers:
             worker.start()
             started.callback(worker.join)
@@ -128,6 +145,11 @@ class Node:
         listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored)
         started.callback(listener.stop)
         self.port = listener.port
+        if config.web.enabled:
+            web = start_web(config, database, review, utc_now, __version__)
+            started.callback(web.stop)
+            self.web_port = web.port
+            log.info("the worklist is at http://%s:%d/", config.web.host, web.port)
         log.info("qcnode %s listens as %s on %s:%d", __version__, config.listen.ae_title, config.listen.host, self.port)
 
     def _workers(self, jobs: Jobs, outbox: Outbox, inbox: Inbox, tasks: dict[str, JudgedTask]) -> tuple[MatchStep, list[Worker]]:
@@ -161,11 +183,12 @@ class Node:
                 jobs=jobs,
                 tasks=tasks,
                 results=config.storage.directory / "results",
-                wanted_kinds={d.name: wanted_kinds(d) for d in config.destinations},
+                wanted_kinds=_kinds_by_destination(config),
                 owner=owner,
                 now=utc_now,
                 version=__version__,
                 on_result=wake_delivery,
+                random_pass_share=config.review.random_pass_share,
             ),
         )
         match = MatchStep(
@@ -179,11 +202,14 @@ class Node:
         )
         return match, [Worker("match", match), assessing, *delivering]
 
-    def _schedule(self, match: MatchStep, matching: Worker, inbox: Inbox) -> BackgroundScheduler:
-        """Timers: the quiet time of each study, queries whose images never come, purging."""
+    def _schedule(self, match: MatchStep, matching: Worker, inbox: Inbox, finalise: FinaliseStep) -> BackgroundScheduler:
+        """Timers: the quiet time of each study, queries whose images never come, decisions that become final, purging."""
         storage = self._config.storage
         scheduler = BackgroundScheduler(timezone=UTC)
         scheduler.add_job(match.match_overdue, "interval", minutes=1, id="overdue", max_instances=1, coalesce=True)
+        # at once, too: what a crash left waits no longer
+        timing = {"seconds": 15, "next_run_time": utc_now(), "misfire_grace_time": None}
+        scheduler.add_job(finalise, "interval", id="finalise", max_instances=1, coalesce=True, **timing)
 
         def purge() -> None:
             now = utc_now()

@@ -6,6 +6,8 @@ The file is the first settled truth of a case: after a crash it is read back, ne
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -83,16 +85,25 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """A settled case: verdict.json, preview.png and the DICOM objects lie in `directory`."""
+    """A settled case: verdict.json, preview.png, viewer/ and the DICOM objects lie in `directory`.
+
+    What follows `objects` is for the radiologist's worklist only and never logged; "" where unknown. Dates are YYYYMMDD. scanner: what made
+    the images; segmenter: who made the query. blind: a PASS drawn at random, to be reviewed without the prediction.
+    """
 
     case: Case
     outcome: Outcome
     directory: Path
     objects: tuple[ResultObject, ...]
-    patient_name: str = ""  # for the radiologist's worklist only; never logged
+    patient_name: str = ""
     patient_id: str = ""
     study_date: str = ""
     accession_number: str = ""
+    birth_date: str = ""
+    institution: str = ""
+    scanner: str = ""
+    segmenter: str = ""
+    blind: bool = False
 
 
 _ADAPTER = TypeAdapter(Outcome)
@@ -111,3 +122,23 @@ def read_outcome(directory: Path) -> Outcome:
 def result_objects(outcome: Outcome, directory: Path) -> tuple[ResultObject, ...]:
     """The DICOM objects of a settled case, with their full paths."""
     return tuple(ResultObject(o.kind, o.sop_class_uid, o.sop_instance_uid, directory / o.file, o.sha256) for o in outcome.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderDecision:
+    """What a reader finally said of a query segmentation. `comment` may name the patient: it goes into the study, and nowhere else.
+
+    decision: "ACCEPT", "REJECT" or "NEEDS_CORRECTION"; rating: 1 (worst) to 6 stars, None where none was given; decided_at: local time.
+    """
+
+    decision: str
+    reasons: tuple[str, ...]
+    comment: str
+    rating: int | None
+    reader: str
+    decided_at: datetime
+
+
+def draw(case_id: str, purpose: str) -> float:
+    """A random number in [0, 1) that depends on the case and the purpose alone: a repeat after a crash draws the same."""
+    return int.from_bytes(sha256(f"{purpose}\0{case_id}".encode()).digest()[:7], "big") / 2**56

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -21,10 +21,22 @@ from qcnode.assess.verdict import Limits, judge
 from qcnode.case import Assessment, Case, Prediction, Reason, ReasonCode, ResultObject, Stack, Verdict
 from qcnode.errors import Rejected
 from qcnode.headers import read_header
+from qcnode.headers.particulars import read_particulars
 from qcnode.imaging.grid import Grid, Volume, resample
 from qcnode.imaging.read_seg import read_segmentation
 from qcnode.imaging.read_series import SeriesVolume, read_series
-from qcnode.outcome import CaseResult, ObjectFile, Outcome, Predicted, Query, TissueNumbers, read_outcome, result_objects, write_outcome
+from qcnode.outcome import (
+    CaseResult,
+    ObjectFile,
+    Outcome,
+    Predicted,
+    Query,
+    TissueNumbers,
+    draw,
+    read_outcome,
+    result_objects,
+    write_outcome,
+)
 from qcnode.report.inputs import Judging, Predecessor, ReportInputs
 from qcnode.report.results import write_results
 from qcnode.tissues import map_segments, tissue_masks
@@ -50,6 +62,7 @@ class _Findings:
     """What is known of a case so far: filled step by step, and reported as far as it came."""
 
     source: SeriesVolume | None = None
+    further_contrasts: Mapping[str, Volume] = field(default_factory=dict)  # on the grid of `source`
     query_masks: npt.NDArray[np.bool_] | None = None
     notes: tuple[Reason, ...] = ()  # recorded with the verdict
     doubts: tuple[Reason, ...] = ()  # recorded, and no PASS with them
@@ -65,12 +78,19 @@ class _Findings:
 
 
 def assess_case(
-    case: Case, judge_of_task: Judge, directory: Path, *, created: datetime, version: str, predecessor: Predecessor | None = None
+    case: Case,
+    judge_of_task: Judge,
+    directory: Path,
+    *,
+    created: datetime,
+    version: str,
+    predecessor: Predecessor | None = None,
+    announce: bool = False,
 ) -> Outcome:
     """Judge one case and write its result files to `directory`, which afterwards holds all of them.
 
     A directory that exists was settled before: its files are the answer and are never made again. Raises OSError where the disk fails;
-    whatever is wrong with the case itself becomes an UNASSESSABLE verdict.
+    whatever is wrong with the case itself becomes an UNASSESSABLE verdict. announce: a flagged case gets a key object.
     """
     if directory.exists():
         return read_outcome(directory)
@@ -84,27 +104,22 @@ def assess_case(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     with findings.timed("report"):
-        objects = write_results(inputs, unfinished)
+        objects = write_results(inputs, unfinished, announce=announce)
     outcome = _outcome(inputs, objects, findings.timings_ms)
     write_outcome(outcome, unfinished)
     _settle(unfinished, directory)
     return outcome
 
 
-def settled_result(case: Case, outcome: Outcome, directory: Path) -> CaseResult:
-    """What the store keeps of a settled case, with the attributes by which a radiologist is sure of the patient."""
-    keywords = ["SpecificCharacterSet", "PatientName", "PatientID", "StudyDate", "AccessionNumber"]
-    query = pydicom.dcmread(case.query.path, specific_tags=keywords)
-    return CaseResult(
-        case=case,
-        outcome=outcome,
-        directory=directory,
-        objects=result_objects(outcome, directory),
-        patient_name=str(query.get("PatientName", "") or ""),
-        patient_id=str(query.get("PatientID", "") or ""),
-        study_date=str(query.get("StudyDate", "") or ""),
-        accession_number=str(query.get("AccessionNumber", "") or ""),
-    )
+def settled_result(case: Case, outcome: Outcome, directory: Path, random_pass_share: float = 0) -> CaseResult:
+    """What the store keeps of a settled case, with the attributes by which a radiologist is sure of the patient.
+
+    A PASS is drawn for review without its prediction with the probability `random_pass_share`, always the same way for the same case.
+    """
+    stack = case.contrasts.get(case.reference_contrast)
+    particulars = read_particulars(case.query.path, stack.frames[0].path if stack else None)
+    blind = outcome.verdict is Verdict.PASS and draw(case.case_id, "random-pass") < random_pass_share
+    return CaseResult(case, outcome, directory, result_objects(outcome, directory), **asdict(particulars), blind=blind)
 
 
 def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment:
@@ -118,6 +133,7 @@ def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment
         query = _read_query(case, judge_of_task, findings, source.volume.grid)
     with findings.timed("resample_contrasts"):
         contrasts = _contrasts(case, source)
+    findings.further_contrasts = {name: volume for name, volume in contrasts.items() if name != case.reference_contrast}
     with findings.timed("predict"):
         prediction = judge_of_task.predictor.predict(contrasts, query)
     prediction = replace(prediction, notes=(*prediction.notes, *findings.doubts))
@@ -193,6 +209,7 @@ def _report_inputs(
         version=version,
         predecessor=predecessor,
         tissue_segments=findings.tissue_segments,
+        further_contrasts=findings.further_contrasts,
     )
 
 

@@ -36,12 +36,14 @@ from qcnode.ingest.matching import (
 from qcnode.ingest.variants import compare
 from qcnode.pipeline import assess_case, settled_result
 from qcnode.report.inputs import Predecessor
+from qcnode.review import Review
 from qcnode.store.inbox import Inbox
 from qcnode.store.inbox_records import DirtyStudy
 from qcnode.store.job_records import ClaimedCase
 from qcnode.store.jobs import Jobs
 from qcnode.store.leases import LeaseLost
 from qcnode.store.outbox import Delivery, Outbox
+from qcnode.store.worklist import Item
 from qcnode.tasks import JudgedTask
 
 log = logging.getLogger(__name__)
@@ -208,6 +210,7 @@ class AssessStep:
     now: Clock
     version: str
     on_result: Callable[[], None]
+    random_pass_share: float = 0
 
     def __call__(self) -> bool:
         """One case; False where there is none."""
@@ -233,8 +236,11 @@ class AssessStep:
         if task is None:
             raise Retryable(f"task {case.task} is not enabled any more")
         created = self.now().astimezone()
-        outcome = assess_case(case, task.judge, directory, created=created, version=self.version, predecessor=self._predecessor(claimed))
-        self.jobs.settle(claimed, settled_result(case, outcome, directory), self.wanted_kinds, self.now())
+        predecessor, announce = self._predecessor(claimed), any("key_object" in kinds for kinds in self.wanted_kinds.values())
+        outcome = assess_case(
+            case, task.judge, directory, created=created, version=self.version, predecessor=predecessor, announce=announce
+        )
+        self.jobs.settle(claimed, settled_result(case, outcome, directory, self.random_pass_share), self.wanted_kinds, self.now())
         log.info("case %s: %s %s", case.case_id[:12], outcome.verdict, ", ".join(r.code for r in outcome.reasons))
         self.on_result()
 
@@ -245,6 +251,26 @@ class AssessStep:
             return None
         header = read_header(report.path)
         return Predecessor(report.sop_class_uid, report.sop_instance_uid, header.series_instance_uid, header.study_instance_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class FinaliseStep:
+    """Makes decisions final whose time is over, and hands each one on: at least once, until `on_decided` has returned."""
+
+    review: Review
+    on_decided: Callable[[Item, datetime], object] | None
+    now: Clock
+
+    def __call__(self) -> None:
+        """All that are due."""
+        for item in self.review.finalise_due(self.now()):
+            try:
+                if self.on_decided is not None:
+                    self.on_decided(item, self.now())
+            except Exception as error:  # noqa: BLE001  one decision must not stop the others, and is handed on again
+                log.error("decision about worklist item %d: %s", item.item_id, where(error))
+            else:
+                self.review.passed_on(item.item_id, self.now())
 
 
 @dataclass(frozen=True, slots=True)

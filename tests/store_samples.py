@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +23,10 @@ from qcnode.case import (
     Weights,
 )
 from qcnode.outcome import CaseResult, Outcome, Predicted, Query
+from qcnode.store.database import Database
 from qcnode.store.inbox import Acceptance, Inbox
+from qcnode.store.jobs import Jobs
+from qcnode.store.worklist import Item, Worklist
 
 START = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -118,6 +122,24 @@ def result(
         completeness_evidence=judged.completeness_evidence,
     )
     return CaseResult(judged, outcome, folder, objects, "TEST^ONLY", "T1", "20260504", "A1")
+
+
+def put_item(
+    database: Database,
+    case_id: str,
+    verdict: Verdict = Verdict.FAIL,
+    predicted_dsc: float | None = 0.4,
+    seconds: float = 0,
+    **changes: object,
+) -> Item:
+    """Settle a case of its own query at that second and return its worklist item. `changes` are of its CaseResult."""
+    jobs = Jobs(database)
+    jobs.put_case(case(case_id, query=f"2.25.{case_id}"), at(seconds))
+    claimed = jobs.claim("w", at(seconds), timedelta(seconds=9))
+    assert claimed is not None
+    judged = result(claimed.case, verdict, predicted_dsc, database.directory / "results")
+    jobs.settle(claimed, replace(judged, **changes), EVERYTHING, at(seconds))  # type: ignore[arg-type]
+    return next(item for item in Worklist(database).list(None) if item.case_id == case_id)
 
 
 _TO_DIGITS = str.maketrans("abcdef", "012345")

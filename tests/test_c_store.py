@@ -21,9 +21,15 @@ from qcnode.demo.pacs import DemoPacs
 from qcnode.errors import Retryable
 
 
-def destination(port: int, *, timeout_seconds: float = 10) -> CStore:
+def destination(port: int, *, timeout_seconds: float = 10, key_object: bool = False) -> CStore:
     settings = CStoreDestination(
-        name="pacs", kind="c-store", ae_title="DEMOPACS", host="127.0.0.1", port=port, timeout_seconds=timeout_seconds
+        name="pacs",
+        kind="c-store",
+        ae_title="DEMOPACS",
+        host="127.0.0.1",
+        port=port,
+        timeout_seconds=timeout_seconds,
+        key_object=key_object,
     )
     return CStore(settings, "QCNODE")
 
@@ -252,6 +258,12 @@ def test_check_of_a_complete_archive(tmp_path: Path) -> None:
         "pacs: Study Root C-FIND",
     ]
     assert all(c.ok for c in checks)
+
+
+def test_the_key_object_class_is_checked_where_key_objects_are_sent(tmp_path: Path) -> None:
+    with DemoPacs(tmp_path) as pacs:
+        checks = destination(pacs.port, key_object=True).check()
+    assert [c.ok for c in checks if c.name == "pacs: Key Object Selection"] == [True]
 
 
 def test_check_says_which_class_is_rejected_and_what_to_do() -> None:

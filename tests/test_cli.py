@@ -38,7 +38,7 @@ def run(*arguments: object, code: int = 0) -> str:
     return outcome.output
 
 
-@pytest.mark.parametrize("command", ["serve", "assess", "demo", "doctor", "status", "worklist"])
+@pytest.mark.parametrize("command", ["serve", "assess", "demo", "doctor", "status", "worklist", "users"])
 def test_every_command_helps(command: str) -> None:
     assert len(run(command, "--help")) > 100
 
@@ -60,6 +60,7 @@ def test_from_claim_to_decision(config: Path) -> None:
     run("worklist", "decide", 1, "needs-correction", "--reader", "ada", "--comment", "base is missing", "--config", config)
     shown = run("worklist", "show", 1, "--config", config)
     assert "NEEDS_CORRECTION" in shown
+    assert re.search(r"HELD until \d\d:\d\d:\d\d", shown)
     assert re.search(r"ada: decide .*base is missing", shown)
     assert "0.60" not in run("worklist", "list", "--config", config)
     assert "0.60" in run("worklist", "list", "--all", "--config", config)
@@ -70,6 +71,34 @@ def test_an_open_item_is_claimed_on_the_way_and_can_be_released(config: Path) ->
     run("worklist", "release", 2, "--reader", "ada", "--config", config)
     run("worklist", "decide", 2, "reject", "--reader", "bob", "--config", config)
     assert "bob" in run("worklist", "show", 2, "--config", config)
+
+
+def test_a_decision_is_held_and_can_be_taken_back(config: Path) -> None:
+    said = ["--reader", "ada", "--reason", "slices left out", "--rating", 2, "--config", config]
+    decided = run("worklist", "decide", 1, "reject", *said)
+    assert re.search(r"Item 1: reject\.\s+Held until \d\d:\d\d:\d\d .*`qcnode worklist undo 1` takes it back", decided)
+    assert "REJECT 2/6 slices left out" in run("worklist", "show", 1, "--config", config)
+    assert "claimed by ada" in run("worklist", "undo", 1, "--reader", "ada", "--config", config)
+    assert "REJECT 2/6" not in run("worklist", "show", 1, "--config", config)
+    refused = RUN.invoke(app, ["worklist", "decide", "1", "reject", "--reader", "ada", "--reason", "ugly", "--config", str(config)])
+    assert "review.reasons has" in str(refused.exception)
+
+
+def test_without_a_hold_nothing_is_said_of_taking_back(config: Path) -> None:
+    config.write_text(config.read_text() + "review: {hold_minutes: 0}\n")
+    assert "Held" not in run("worklist", "decide", 1, "accept", "--reader", "ada", "--config", config)
+
+
+def test_an_item_is_given_to_another_reader(config: Path) -> None:
+    run("worklist", "claim", 1, "--reader", "ada", "--config", config)
+    assert "claimed by bob" in run("worklist", "reassign", 1, "bob", "--reader", "chief", "--config", config)
+    assert re.search(r"CLAIMED\s+bob", run("worklist", "list", "--config", config))
+
+
+def test_a_long_worklist_is_cut(config: Path) -> None:
+    shown = run("worklist", "list", "--limit", 1, "--order", "oldest", "--config", config)
+    assert "1 of 2 items" in shown
+    assert "0.60" in shown
 
 
 def test_status_counts(config: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from store_samples import EVERYTHING, at, case, result
+from store_samples import EVERYTHING, at, case, put_item, result
 from typer.testing import CliRunner
 
 from qcnode.case import Verdict
@@ -43,6 +43,17 @@ def test_the_interval_stands_beside_the_number(database: Database) -> None:
     assert "0.81 (0.72-0.88)" in calibrated
     assert "0.70 (0.50-0.90)" in calibrated
     assert "(" not in plain
+
+
+def test_what_was_drawn_at_random_shows_no_prediction(database: Database, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("storage: {directory: node}\n")
+    blind = put_item(database, "99", Verdict.PASS, 0.93, 2, blind=True)
+    for words in (["show", str(blind.item_id)], ["list"]):
+        said = CliRunner().invoke(app, ["worklist", *words, "--config", str(config)], env={"COLUMNS": "240"}).output
+        assert "hidden" in said
+        assert "0.93" not in said
+        assert "PASS" not in said
 
 
 def test_one_item_says_the_level(database: Database, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pydicom.sr.coding import Code
 
 from qcnode.case import ReasonCode, Verdict
 from qcnode.report import codes
+from qcnode.store.items import RATINGS, Decision
 
 CONCEPTS = {name: value for name, value in vars(codes).items() if isinstance(value, Code)}
 
@@ -42,3 +43,21 @@ def test_each_verdict_and_reason_has_its_code():
 def test_the_private_scheme_is_identified():
     (scheme,) = codes.coding_schemes()
     assert scheme.CodingSchemeDesignator == "99QCNODE"
+
+
+def test_each_decision_and_rating_has_its_code():
+    decisions = [codes.decision_concept(d) for d in Decision]
+    assert [(c.value, c.meaning) for c in decisions] == [
+        ("accept", "accept"),
+        ("reject", "reject"),
+        ("needs-correction", "needs correction"),
+    ]
+    assert [(c.value, c.meaning) for c in codes.STARS] == [(f"stars-{n}", f"{n} of 6 stars") for n in RATINGS]
+    for concept in (*decisions, *codes.STARS):
+        assert CodedConcept.from_code(concept).CodeValue == concept.value
+        assert concept.scheme_designator == codes.SCHEME
+
+
+def test_a_key_object_has_no_rejection_title():
+    rejections = {"113001", "113037", "113038", "113039"}  # of PS3.16 CID 7010, as IHE IOCM uses them
+    assert not rejections & {c.value for c in CONCEPTS.values()}

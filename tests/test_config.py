@@ -57,6 +57,21 @@ def test_names_of_destinations_differ(tmp_path: Path) -> None:
         load_config(write(tmp_path, f"destinations: [{one}, {one}]"))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("observers: {verified: true}", "needs organization"),
+        ("observers: {organization: 'a\\\\b'}", "observers.organization"),
+        ("observers: {readers: [{reader: a, person_name: A^B}, {reader: a, person_name: A^C}]}", "each reader once"),
+        ("observers: {readers: [{reader: a, person_name: 'A=B'}]}", "observers.readers.0.person_name"),
+        ("observers: {readers: [{reader: a, person_name: 'A^B^C^D^E^F'}]}", "observers.readers.0.person_name"),
+    ],
+)
+def test_an_observer_that_no_document_could_name_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said.replace(".", r"\.")):
+        load_config(write(tmp_path, text))
+
+
 def test_passwords_come_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret").write_text("one\n")
     text = "destinations: [{name: a, kind: stow-rs, url: 'http://127.0.0.1', password_file: secret}]"
@@ -68,3 +83,18 @@ def test_passwords_come_from_a_file_or_the_environment(tmp_path: Path, monkeypat
         by_environment.password()
     monkeypatch.setenv("QCNODE_TEST_SECRET", "two")
     assert by_environment.password() == "two"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("review: {reasons: [apex, base, apex]}", "review.reasons: Value error, reasons must differ"),
+        (f"review: {{reasons: [{'x' * 65}]}}", "review.reasons.0"),
+        ("review: {random_pass_share: 1.1}", "review.random_pass_share"),
+        ("review: {lease_minutes: 0}", "review.lease_minutes"),
+        ("review: {hold_minutes: -1}", "review.hold_minutes"),
+    ],
+)
+def test_a_review_that_could_not_work_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said.replace(".", r"\.")):
+        load_config(write(tmp_path, text))

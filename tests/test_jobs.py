@@ -15,7 +15,7 @@ from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import ClaimedCase, Jobs, LeaseLost
 from qcnode.store.leases import release_leases
 from qcnode.store.outbox import Outbox
-from qcnode.store.worklist import Worklist
+from qcnode.store.worklist import Decision, Judgement, Worklist
 
 LEASE = timedelta(seconds=60)
 MISSING = Reason(ReasonCode.IMAGES_MISSING, "the images never came")
@@ -278,8 +278,9 @@ def test_a_decision_outlives_a_later_result(jobs: Jobs, database: Database) -> N
     _judge(jobs, "a", 0)
     worklist = Worklist(database)
     (item,) = worklist.list()
-    worklist.claim(item.item_id, "reader", at(1))
-    worklist.decide(item.item_id, "reader", "REJECT", "", at(2))  # type: ignore[arg-type]
+    worklist.claim(item.item_id, "reader", at(1), at(60))
+    worklist.hold(item.item_id, "reader", Judgement(Decision.REJECT), at(2), at(3))
+    worklist.finalise_due(at(4))
     _judge(jobs, "b", 10)
     assert {item.case_id: item.state for item in worklist.list(None)} == {"a": "DECIDED", "b": "OPEN"}
 

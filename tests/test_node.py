@@ -1,14 +1,22 @@
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
+from store_samples import at, put_item
 
-from qcnode.config import Config
+from qcnode.config import Config, ReviewSettings
 from qcnode.errors import ConfigurationError
 from qcnode.node import Node, wanted_kinds
+from qcnode.review import Review
+from qcnode.store.database import open_database
+from qcnode.store.outbox import KIND_ORDER
+from qcnode.store.worklist import Decision, Judgement, Worklist
 
 
 def config(directory: Path, **changes: object) -> Config:
-    return Config.model_validate({"listen": {"port": 0}, "storage": {"directory": str(directory), "minimum_free_mb": 1}, **changes})
+    return Config.model_validate(
+        {"listen": {"port": 0}, "web": {"port": 0}, "storage": {"directory": str(directory), "minimum_free_mb": 1}, **changes}
+    )
 
 
 def test_two_nodes_do_not_share_a_storage_directory(tmp_path: Path) -> None:
@@ -34,6 +42,28 @@ def test_a_node_that_can_not_start_leaves_nothing_running(tmp_path: Path) -> Non
 
 def test_destinations_get_what_they_are_configured_for(tmp_path: Path) -> None:
     pacs = {"name": "pacs", "kind": "c-store", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
-    plain, bare = config(tmp_path, destinations=[pacs, pacs | {"name": "bare", "summary_image": False, "error_map": False}]).destinations
-    assert wanted_kinds(plain) == {"report", "error_map", "summary"}
+    nothing = {"summary_image": False, "error_map": False, "decision_report": False, "key_object": False}
+    everything = dict.fromkeys(nothing, True)
+    destinations = [pacs, pacs | {"name": "bare"} | nothing, pacs | {"name": "full"} | everything]
+    plain, bare, full = config(tmp_path, destinations=destinations).destinations
+    assert wanted_kinds(plain) == {"report", "error_map", "summary", "decision"}
     assert wanted_kinds(bare) == {"report"}
+    assert wanted_kinds(full) == {"report", "error_map", "summary", "decision", "key_object"} == set(KIND_ORDER)
+
+
+def test_a_running_node_makes_decisions_final(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    number = put_item(database, "1").item_id
+    review = Review(Worklist(database), ReviewSettings())
+    review.claim(number, "ann", at(0))
+    review.decide(number, "ann", Judgement(Decision.REJECT), at(1))
+    node = Node(config(tmp_path))
+    node.start()
+    try:
+        deadline = monotonic() + 60
+        while review.show(number, at(2)).state != "DECIDED" and monotonic() < deadline:
+            sleep(0.05)
+    finally:
+        node.stop()
+    assert review.show(number, at(2)).state == "DECIDED"
+    database.close()

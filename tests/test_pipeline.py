@@ -57,7 +57,14 @@ def test_a_judged_case_has_all_its_files(case: Case, study: PhantomStudy, tmp_pa
     judge = judge_that_says(prediction(0.9))
     outcome = assess(case, judge, tmp_path / "out")
     assert outcome.verdict is Verdict.PASS
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"verdict.json", "preview.png", "report.dcm", "error_map.dcm", "summary.dcm"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "verdict.json",
+        "preview.png",
+        "report.dcm",
+        "error_map.dcm",
+        "summary.dcm",
+        "viewer",
+    }
     assert read_outcome(tmp_path / "out") == outcome
     assert outcome.predicted is not None
     assert outcome.predicted.per_tissue["right ventricle"].error_voxels == 1
@@ -168,8 +175,24 @@ def test_a_problem_found_by_matching_is_the_reason(case: Case, tmp_path: Path, w
     assert {o.kind for o in outcome.objects} == {"report", "summary"}
 
 
-def test_the_worklist_gets_the_patient_from_the_query(case: Case, tmp_path: Path) -> None:
+def test_the_worklist_gets_patient_scanner_and_segmenter(case: Case, tmp_path: Path) -> None:
     outcome = assess(case, judge_that_says(prediction(0.2)), tmp_path / "out")
     result = settled_result(case, outcome, tmp_path / "out")
-    assert result.patient_name == "PHANTOM^QCNODE"
+    assert (result.patient_name, result.birth_date) == ("PHANTOM^QCNODE", "19700101")
+    assert result.scanner == "Phantom MR Phantom"
+    assert result.segmenter
+    assert not result.blind
     assert all(o.path.exists() for o in result.objects)
+
+
+def test_some_passes_are_drawn_always_the_same(case: Case, tmp_path: Path) -> None:
+    good = assess(case, judge_that_says(prediction(0.95)), tmp_path / "good")
+    bad = assess(case, judge_that_says(prediction(0.2)), tmp_path / "bad")
+    assert good.verdict is Verdict.PASS
+    assert not settled_result(case, good, tmp_path / "good", 0).blind
+    assert settled_result(case, good, tmp_path / "good", 1).blind
+    assert not settled_result(case, bad, tmp_path / "bad", 1).blind
+    cases = [replace(case, case_id=f"{n:064x}") for n in range(200)]
+    drawn = [settled_result(c, good, tmp_path / "good", 0.2).blind for c in cases]
+    assert 20 <= sum(drawn) <= 60
+    assert [settled_result(c, good, tmp_path / "good", 0.2).blind for c in cases] == drawn

@@ -18,7 +18,7 @@ from qcnode.store.jobs import CASE_MOVES, QUERY_MOVES
 from qcnode.store.migrations import MIGRATIONS, Migration
 from qcnode.store.outbox import DELIVERY_MOVES
 from qcnode.store.schema import Moves, metadata
-from qcnode.store.worklist import ITEM_MOVES, Worklist
+from qcnode.store.worklist import ITEM_MOVES, Filters, Order, Worklist
 
 
 def _shape(path: Path) -> dict[str, object]:
@@ -42,23 +42,62 @@ def test_migrations_make_the_tables_of_the_schema(tmp_path: Path) -> None:
     assert _shape(tmp_path / FILE_NAME) == _shape(tmp_path / "schema.sqlite3")
 
 
-def test_items_from_before_there_were_intervals_stay(tmp_path: Path) -> None:
-    database = open_database(tmp_path)
-    database.close()
-    raw = sqlite3.connect(tmp_path / FILE_NAME)
-    for name in ("dsc_low", "dsc_high", "nsd_low", "nsd_high", "interval_level"):
-        raw.execute(f"ALTER TABLE worklist_item DROP COLUMN {name}")
-    raw.execute("DELETE FROM migration WHERE number = 2")
-    raw.execute("PRAGMA foreign_keys=OFF")
-    texts = "case_id, study_instance_uid, query_series_instance_uid, query_sop_instance_uid, task, patient_name, patient_id"
-    raw.execute(
-        f"INSERT INTO worklist_item ({texts}, accession_number, study_date, verdict, predicted_dsc, reasons, created_at, state)"
-        " VALUES ('1', '', '', '', '', '', '', '', '', 'FAIL', 0.4, '[]', '2026-05-04T08:00:00.000000', 'OPEN')"
-    )
+def _old_database(directory: Path, steps: int) -> sqlite3.Connection:
+    """A database as a version of qcnode left it that knew the first `steps` migrations only."""
+    raw = sqlite3.connect(directory / FILE_NAME)
+    raw.execute("CREATE TABLE migration (number INTEGER PRIMARY KEY, name VARCHAR NOT NULL UNIQUE)")
+    for number, migration in enumerate(MIGRATIONS[:steps], start=1):
+        for statement in migration.statements:
+            raw.execute(statement)
+        raw.execute("INSERT INTO migration VALUES (?, ?)", (number, migration.name))
+    return raw
+
+
+def _old_item(raw: sqlite3.Connection, case_id: str, state: str, verdict: str, predicted_dsc: float | None, **columns: str) -> None:
+    content = {
+        "case_id": case_id,
+        "study_instance_uid": "2.25.1",
+        "query_series_instance_uid": "2.25.2",
+        "query_sop_instance_uid": f"2.25.{case_id}",
+        "task": "cardiac-sax",
+        "patient_name": "DOE^JANE",
+        "patient_id": "P1",
+        "accession_number": "A1",
+        "study_date": "20260504",
+        "verdict": verdict,
+        "predicted_dsc": predicted_dsc,
+        "reasons": "[]",
+        "created_at": "2026-05-04T08:00:00.000000+00:00",
+        "state": state,
+    } | columns
+    names = ", ".join(content)
+    raw.execute(f"INSERT INTO worklist_item ({names}) VALUES ({', '.join('?' * len(content))})", tuple(content.values()))
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_items_of_an_older_version_stay(tmp_path: Path, steps: int) -> None:
+    raw = _old_database(tmp_path, steps)
+    claimed = {"reader": "ann", "claimed_at": "2026-05-04T09:00:00.000000+00:00"}
+    decided = claimed | {"decision": "REJECT", "comment": "apex", "decided_at": "2026-05-04T09:01:00.000000+00:00"}
+    _old_item(raw, "1", "OPEN", "REVIEW", 0.7)
+    _old_item(raw, "2", "OPEN", "FAIL", 0.4)
+    _old_item(raw, "3", "CLAIMED", "UNASSESSABLE", None, **claimed)
+    _old_item(raw, "4", "DECIDED", "FAIL", 0.1, **decided)
+    _old_item(raw, "5", "SUPERSEDED", "FAIL", 0.2, superseded_by_case_id="9")
     raw.commit()
     raw.close()
-    (item,) = Worklist(open_database(tmp_path)).list()
-    assert (item.predicted_dsc, item.dsc_low, item.interval_level) == (0.4, None, None)
+    worklist = Worklist(open_database(tmp_path))
+    later = START + timedelta(days=1)
+    waiting, total = worklist.page(Filters(text="jane"), Order.WORST, 0, 9, later)
+    assert [(item.case_id, item.state, item.reader) for item in waiting] == [("3", "OPEN", None), ("2", "OPEN", None), ("1", "OPEN", None)]
+    assert total == 3
+    item = waiting[1]
+    assert (item.predicted_dsc, item.dsc_low, item.interval_level, item.blind, item.segmenter) == (0.4, None, None, False, "")
+    assert worklist.counts() == {"OPEN": 2, "CLAIMED": 1, "DECIDED": 1, "SUPERSEDED": 1}
+    old = worklist.show(4, later)
+    assert (old.decision, old.comment, old.reader, old.decision_reasons, old.rating) == ("REJECT", "apex", "ann", (), None)
+    assert worklist.finalise_due(later) == [], "a decision of the past is not sent anywhere"
+    assert worklist.claim(3, "bob", later, later).reader == "bob"
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:

@@ -10,20 +10,21 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from said_predictor import judge_that_says
-from store_samples import EVERYTHING, START, case, result
+from store_samples import EVERYTHING, START, case, put_item, result
 
 from qcnode.case import QueryRef, Verdict
-from qcnode.config import Retry
+from qcnode.config import Retry, ReviewSettings
 from qcnode.deliver.destination import Check, DeliveryRefused
 from qcnode.demo.phantom_dicom import phantom_study
 from qcnode.errors import Retryable
 from qcnode.ingest.matching import ContrastRule, TaskRule
+from qcnode.review import Review
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
-from qcnode.store.worklist import Worklist
+from qcnode.store.worklist import Decision, Item, Judgement, Worklist
 from qcnode.tasks import JudgedTask
-from qcnode.workers import ATTEMPTS, AssessStep, DeliverStep, Worker, where
+from qcnode.workers import ATTEMPTS, AssessStep, DeliverStep, FinaliseStep, Worker, where
 
 
 class Clock:
@@ -197,6 +198,41 @@ def test_a_case_that_can_not_be_judged_goes_to_a_person(
     assert item.reasons[0].code == "assessment-failed"
     assert "PHANTOM" not in item.reasons[0].text
     assert not step()
+
+
+def test_a_final_decision_is_handed_on_until_that_succeeds(database: Database, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    review = Review(Worklist(database), ReviewSettings(hold_minutes=1))
+    told: list[int] = []
+    for name in "12":
+        number = put_item(database, name).item_id
+        review.claim(number, "ann", clock())
+        review.decide(number, "ann", Judgement(Decision.REJECT, comment="PATIENT^NAME"), clock())
+
+    def tell(item: Item, now: datetime) -> None:
+        if item.item_id == 1 and told.count(2) != 2:
+            told.append(2)
+            raise ValueError(item.comment)
+        told.append(item.item_id * 10)
+
+    step = FinaliseStep(review, tell, clock)
+    step()
+    assert told == []
+    clock.pass_by(minutes=1)
+    for _ in range(4):
+        step()
+    assert told == [2, 20, 2, 10], "the first failed twice, the second did not wait for it, neither came again"
+    assert "PATIENT" not in caplog.text
+    assert "worklist item 1: ValueError" in caplog.text
+
+
+def test_without_a_hook_decisions_become_final_all_the_same(database: Database, clock: Clock) -> None:
+    review = Review(Worklist(database), ReviewSettings(hold_minutes=0))
+    number = put_item(database, "1").item_id
+    review.claim(number, "ann", clock())
+    review.decide(number, "ann", Judgement(Decision.ACCEPT), clock())
+    FinaliseStep(review, None, clock)()
+    assert review.show(number, clock()).state == "DECIDED"
+    assert review.finalise_due(clock()) == []
 
 
 def _raise(case, findings):

@@ -13,6 +13,7 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
@@ -32,6 +33,7 @@ _RESULT_CLASSES = {
     "Segmentation": SegmentationStorage,
     "Secondary Capture": SecondaryCaptureImageStorage,
 }
+_KEY_OBJECT_CLASS = {"Key Object Selection": KeyObjectSelectionDocumentStorage}
 
 
 class CStore:
@@ -70,7 +72,8 @@ class CStore:
         """C-ECHO, then one line for each class of result and one for Study Root C-FIND."""
         where = f"{self._settings.ae_title} at {self._settings.host}:{self._settings.port}"
         contexts = [build_context(Verification), build_context(StudyRootQueryRetrieveInformationModelFind)]
-        contexts += [build_context(uid, ExplicitVRLittleEndian) for uid in _RESULT_CLASSES.values()]
+        classes = _RESULT_CLASSES | (_KEY_OBJECT_CLASS if self._settings.key_object else {})
+        contexts += [build_context(uid, ExplicitVRLittleEndian) for uid in classes.values()]
         try:
             with self._association(contexts) as association:
                 accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
@@ -79,7 +82,7 @@ class CStore:
             return [Check(f"{self.name}: C-ECHO", False, str(error), f"is {where} up, and does it know our AE title {self._ae_title}?")]
         return [
             Check(f"{self.name}: C-ECHO", echo, where, "" if echo else "the archive accepts associations but does not answer C-ECHO"),
-            *(self._class_check(label, uid in accepted) for label, uid in _RESULT_CLASSES.items()),
+            *(self._class_check(label, uid in accepted) for label, uid in classes.items()),
             self._find_check(StudyRootQueryRetrieveInformationModelFind in accepted),
         ]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Event
@@ -18,7 +20,7 @@ from rich.table import Table
 
 from qcnode.assess.metrics import Agreement, Segmentation, agreement, error_map, error_map_dsc
 from qcnode.case import Verdict
-from qcnode.config import Config, CStoreDestination, Listen, Matching, Storage
+from qcnode.config import Config, CStoreDestination, Listen, Matching, ReviewSettings, Storage, Web
 from qcnode.demo.pacs import DemoPacs
 from qcnode.demo.phantom_dicom import CARDIAC_TISSUES, PhantomQuery, PhantomStudy, phantom_study
 from qcnode.headers import read_header
@@ -26,8 +28,10 @@ from qcnode.imaging.grid import Grid
 from qcnode.imaging.read_seg import read_segmentation
 from qcnode.node import Node
 from qcnode.outcome import FILE_NAME, Outcome, read_outcome
+from qcnode.store.accounts import Accounts, Role
 from qcnode.store.database import open_database
 from qcnode.store.worklist import Item, Worklist
+from qcnode.web.passwords import Passwords
 
 SEED = 7
 TIME_LIMIT_SECONDS = 600.0
@@ -77,7 +81,7 @@ def run_demo(
             node.start()
             code = _show_road(study, pacs, node, folder, console, time_limit_seconds)
             if not exit_at_end:
-                _invite(pacs, node, console)
+                _invite(pacs, node, _demo_account(folder), console)
                 Event().wait()
     except KeyboardInterrupt:
         return 0
@@ -105,6 +109,8 @@ def _configuration(folder: Path, pacs: DemoPacs) -> Config:
         storage=Storage(directory=folder / "node", minimum_free_mb=64),
         matching=Matching(quiet_seconds=3, archive=archive.name),
         destinations=(archive,),
+        review=ReviewSettings(random_pass_share=0),
+        web=Web(port=0),
     )
 
 
@@ -216,7 +222,7 @@ def _show_worklist(folder: Path, answers: list[_Answer], console: Console) -> No
 
 def _item_row(item: Item, segmenter: str) -> list[str]:
     number = "-" if item.predicted_dsc is None else f"{item.predicted_dsc:.2f}"
-    return [str(item.item_id), segmenter, item.verdict, number, escape("; ".join(r.text for r in item.reasons))]
+    return [str(item.item_id), segmenter, item.verdict or "", number, escape("; ".join(r.text for r in item.reasons))]
 
 
 def _show_places(pacs: DemoPacs, folder: Path, answers: list[_Answer], console: Console) -> None:
@@ -229,7 +235,28 @@ def _show_places(pacs: DemoPacs, folder: Path, answers: list[_Answer], console: 
     console.print("Next: docs/quick-start.md connects the node to your own archive, beginning with `qcnode doctor`.\n")
 
 
-def _invite(pacs: DemoPacs, node: Node, console: Console) -> None:
+def _demo_account(folder: Path) -> tuple[str, str]:
+    """An account for the pages of this demonstration: (name, password)."""
+    name, password = "demo", secrets.token_urlsafe(9)
+    database = open_database(folder / "node")
+    try:
+        accounts = Accounts(database)
+        if accounts.find(name) is None:
+            accounts.add(name, Passwords().hash(password), Role.SUPERVISOR, by=name, now=datetime.now(UTC))
+        else:
+            accounts.set_password(name, Passwords().hash(password), by=name, now=datetime.now(UTC))
+    finally:
+        database.close()
+    return name, password
+
+
+def _invite(pacs: DemoPacs, node: Node, account: tuple[str, str], console: Console) -> None:
+    console.print(
+        f"The worklist: http://127.0.0.1:{node.web_port}/  Sign in as {account[0]} with the password {account[1]}\n",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     console.print(
         f"Still running. Send an MR series and a SEG of it to AE title QCNODE at 127.0.0.1:{node.port}, for example with\n"
         f"  storescu -R -aec QCNODE 127.0.0.1 {node.port} +sd +r FOLDER\n"

@@ -38,6 +38,14 @@ ERROR_MAP = _private("error-map", "Predicted segmentation error map")
 ALL_TISSUES = _private("all-tissues", "All segmented tissues")
 UNKNOWN_SEGMENT = _private("segment", "Segment of the query segmentation")
 
+# What a reader says of the query (CODE, TEXT), and what of it was before the reader (COMPOSITE)
+DECISION = _private("qc-decision", "Reader's decision on the query segmentation")
+DECISION_REASON = _private("decision-reason", "Reason of the reader's decision")
+DECISION_COMMENT = _private("decision-comment", "Comment on the reader's decision")
+STAR_RATING = _private("star-rating", "Reader's rating of the query segmentation")
+QC_REPORT = _private("qc-report", "Segmentation QC report")
+STARS = tuple(_private(f"stars-{n}", f"{n} of 6 stars") for n in range(1, 7))
+
 # Error segments: not anatomy, so that nobody adds them to it
 PREDICTED_ERROR = _private("predicted-error", "predicted segmentation error")
 SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")  # CID 7150
@@ -48,6 +56,10 @@ PROCEDURE = Code("25056-3", "LN", "MRI unspecified body region")  # CID 100
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
 DEVICE = Code("121007", "DCM", "Device")  # CID 270
+PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")  # TID 1500
+ENGLISH = Code("en-US", "RFC5646", "English (United States)")  # CID 5000
+PERSON = Code("121006", "DCM", "Person")  # CID 270
+QUALITY_ISSUE = Code("113010", "DCM", "Quality Issue")  # CID 7010
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
 
 
@@ -59,6 +71,12 @@ def verdict_concept(verdict: Verdict) -> Code:
 def reason_concept(code: ReasonCode) -> Code:
     """The value of a "Segmentation QC reason"; a value of more than 16 characters becomes a Long Code Value."""
     return _private(code.value, code.value.replace("-", " "))
+
+
+def decision_concept(decision: str) -> Code:
+    """The value of a "Reader's decision on the query segmentation": of ACCEPT, REJECT and NEEDS_CORRECTION."""
+    words = decision.lower().replace("_", " ")
+    return _private(words.replace(" ", "-"), words)
 
 
 def coding_schemes() -> list[CodingSchemeIdentificationItem]:

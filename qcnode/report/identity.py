@@ -60,6 +60,15 @@ def identity(inputs: ReportInputs) -> Dataset:
     return attributes
 
 
+def identity_of_result(result: Dataset) -> Dataset:
+    """The attributes that `identity` gave a result which was written before."""
+    attributes = Dataset()
+    for keyword in ("SpecificCharacterSet", "StudyInstanceUID", *_REQUIRED, *_OPTIONAL):
+        if keyword in result:
+            attributes[keyword] = result[keyword]
+    return attributes
+
+
 def apply_identity(result: Dataset, attributes: Dataset) -> None:
     """Give a finished result its patient and study: highdicom builds with empty ones, since it refuses (or logs) real-life values."""
     for element in attributes:
@@ -103,6 +112,8 @@ def pin_times(result: Dataset, created: datetime) -> None:
         setattr(result, keyword, time)
     for item in result.get("ContributingEquipmentSequence", ()):
         item.ContributionDateTime = date + time
+    for item in result.get("VerifyingObserverSequence", ()):
+        item.VerificationDateTime = date + time
 
 
 def text_of(header: Dataset, keyword: str) -> str:

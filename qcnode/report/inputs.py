@@ -52,6 +52,7 @@ class ReportInputs:
     predecessor: the report of the case that this one replaces.
     tissue_segments: segment numbers of the query per tissue name.
     further_sources: headers of the other contrasts' images, as `sources`.
+    further_contrasts: the other contrasts by name, on the grid of `volume`; empty where they were not read.
     """
 
     case: Case
@@ -68,3 +69,4 @@ class ReportInputs:
     predecessor: Predecessor | None = None
     tissue_segments: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     further_sources: tuple[Dataset, ...] = ()
+    further_contrasts: Mapping[str, Volume] = field(default_factory=dict)

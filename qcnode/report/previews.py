@@ -15,7 +15,7 @@ from qcnode.case import Verdict
 from qcnode.report import colours
 from qcnode.report.identity import text_of
 from qcnode.report.inputs import ReportInputs
-from qcnode.report.slices import Layers, choose_slices, draw_slice, edge_letters, field_of_view, grey_window, slice_position_mm
+from qcnode.report.slices import Layers, choose_slices, draw_slice, edge_letters, field_of_view, grey_window, layers_of, slice_position_mm
 
 WIDTH, HEIGHT = 1600, 1120
 _BACKGROUND, _CARD, _LINE = (13, 15, 19), (23, 26, 32), (48, 53, 62)
@@ -43,7 +43,7 @@ def draw_preview(inputs: ReportInputs) -> npt.NDArray[np.uint8]:
     pen = _Pen(page)
     _draw_header(pen, inputs)
     _draw_column(pen, inputs)
-    layers = _layers(inputs)
+    layers = layers_of(inputs)
     if layers is None:
         _draw_no_images(pen, inputs)
     else:
@@ -199,16 +199,6 @@ def _millilitres(inputs: ReportInputs, tissue: str) -> str:
     if prediction is None or volume is None or tissue not in prediction.error_voxels:
         return "-"
     return f"{prediction.error_voxels[tissue] * float(np.prod(volume.grid.spacing)) / 1000:.1f}"
-
-
-def _layers(inputs: ReportInputs) -> Layers | None:
-    volume, prediction = inputs.volume, inputs.assessment.prediction
-    if volume is None:
-        return None
-    shape = volume.grid.size
-    query = inputs.query_masks if inputs.query_masks is not None else np.zeros((0, *shape), bool)
-    errors = np.asarray(prediction.error_map.any(axis=0)) if prediction is not None else np.zeros(shape, bool)
-    return Layers(volume.array, volume.grid, query, errors)
 
 
 def _draw_slices(pen: _Pen, inputs: ReportInputs, layers: Layers) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import highdicom.sr as sr
 from highdicom import AlgorithmIdentificationSequence
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from qcnode.case import Weights
 from qcnode.report.codes import ARTIFICIAL_INTELLIGENCE, DEVICE
@@ -20,26 +20,28 @@ from qcnode.report.identity import text_of
 from qcnode.report.inputs import ReportInputs
 
 PRODUCT = "qcnode"
-Kind = Literal["report", "error_map", "summary"]
+Kind = Literal["report", "error_map", "summary", "key_object"]
 
 SOP_CLASSES: dict[Kind, str] = {
     "report": Comprehensive3DSRStorage,
     "error_map": SegmentationStorage,
     "summary": SecondaryCaptureImageStorage,
+    "key_object": KeyObjectSelectionDocumentStorage,
 }
 # Behind the query's own series, the summary first: it is what a reader should open.
-_SERIES_OFFSET: dict[Kind, int] = {"summary": 91, "error_map": 92, "report": 93}
-_DESCRIPTION: dict[Kind, str] = {"summary": "", "error_map": " ERROR MAP", "report": " report"}
+_SERIES_OFFSET: dict[Kind, int] = {"summary": 91, "error_map": 92, "report": 93, "key_object": 94}
+_DESCRIPTION: dict[Kind, str] = {"summary": "", "error_map": " ERROR MAP", "report": " report", "key_object": " key object"}
 
 
 def result_uid(kind: Kind, *, case_id: str, weights: Weights | None, judging_digest: str, version: str, entity: str = "instance") -> str:
-    """The UID of one result of a case, at most 44 characters: "2.25." and a UUID made of a digest (PS3.5 B.2).
-
-    entity: "instance", "series", or whatever else of that result needs a UID of its own.
-    """
+    """The UID of one result of a case. entity: "instance", "series", or whatever else of that result needs a UID of its own."""
     weights_key = (weights.name, weights.version, weights.sha256) if weights else ()
-    parts = (PRODUCT, kind, SOP_CLASSES[kind], entity, case_id, *weights_key, judging_digest, version)
-    digest = bytearray(sha256("\0".join(parts).encode()).digest()[:16])
+    return stable_uid(kind, SOP_CLASSES[kind], entity, case_id, *weights_key, judging_digest, version)
+
+
+def stable_uid(*parts: str) -> str:
+    """A UID that `parts` alone decide, at most 44 characters: "2.25." and a UUID made of a digest (PS3.5 B.2)."""
+    digest = bytearray(sha256("\0".join((PRODUCT, *parts)).encode()).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x80  # RFC 9562: version 8, a UUID of the maker's own digest
     digest[8] = digest[8] & 0x3F | 0x80
     return f"2.25.{int.from_bytes(digest, 'big')}"
@@ -109,6 +111,11 @@ def algorithm_of_measurement(inputs: ReportInputs) -> sr.AlgorithmIdentification
 
 def observation_context(inputs: ReportInputs) -> sr.ObservationContext:
     """The observer is a device, and never a person (PS3.16 TID 1002)."""
+    return sr.ObservationContext(observer_device_context=device_observer(inputs))
+
+
+def device_observer(inputs: ReportInputs) -> sr.ObserverContext:
+    """qcnode with these weights, as the observer of what it says (PS3.16 TID 1004)."""
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=uid_for(inputs, "report", "device"),
         name=PRODUCT,
@@ -116,7 +123,7 @@ def observation_context(inputs: ReportInputs) -> sr.ObservationContext:
         model_name=PRODUCT,
         serial_number=_serial_number(inputs),
     )
-    return sr.ObservationContext(observer_device_context=sr.ObserverContext(DEVICE, device))
+    return sr.ObserverContext(DEVICE, device)
 
 
 def _algorithm(inputs: ReportInputs) -> tuple[str, str]:

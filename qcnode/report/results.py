@@ -1,8 +1,10 @@
-"""All results of one case as files: report.dcm, error_map.dcm, summary.dcm, preview.png."""
+"""All results of one case as files.
+
+report.dcm, error_map.dcm, summary.dcm, key_object.dcm where a case is announced; preview.png, and viewer/ for the case page.
+"""
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -14,8 +16,11 @@ from pydicom import Dataset
 
 from qcnode.case import ResultObject
 from qcnode.errors import Rejected
+from qcnode.report.durable import write_durably
 from qcnode.report.inputs import ReportInputs
 from qcnode.report.previews import draw_preview
+from qcnode.report.viewer import write_viewer
+from qcnode.report.write_key_object import write_key_object
 from qcnode.report.write_seg import write_error_map
 from qcnode.report.write_sr import write_report
 from qcnode.report.write_summary import write_summary
@@ -23,17 +28,21 @@ from qcnode.report.write_summary import write_summary
 PREVIEW_NAME = "preview.png"
 
 
-def write_results(inputs: ReportInputs, directory: Path) -> tuple[ResultObject, ...]:
+def write_results(inputs: ReportInputs, directory: Path, *, announce: bool = False) -> tuple[ResultObject, ...]:
     """Write every result of a case into `directory`, which is there and empty, and flush each file to the disk.
 
     The error map is left out where none was predicted, it is empty, or the images have no frame of reference. The same inputs give the same
-    bytes. Raises OSError where the disk fails.
+    bytes. announce: a case that a person should look at gets a key object too. Raises OSError where the disk fails.
     """
     error_map = _error_map_or_none(inputs)
     page = draw_preview(inputs)
-    made = {"report": write_report(inputs, error_map), "error_map": error_map, "summary": write_summary(inputs, page)}
-    objects = tuple(_write(kind, result, directory) for kind, result in made.items() if result is not None)
-    _write_durably(directory / PREVIEW_NAME, _png(page))
+    report = write_report(inputs, error_map)
+    made = {"report": report, "error_map": error_map, "summary": write_summary(inputs, page)}
+    if announce and inputs.assessment.verdict.needs_review:
+        made["key_object"] = write_key_object(inputs, report)
+    objects = tuple(write_object(kind, result, directory / f"{kind}.dcm") for kind, result in made.items() if result is not None)
+    write_durably(directory / PREVIEW_NAME, _png(page))
+    write_viewer(inputs, directory)
     return objects
 
 
@@ -45,12 +54,12 @@ def _error_map_or_none(inputs: ReportInputs) -> Dataset | None:
         return None
 
 
-def _write(kind: str, result: Dataset, directory: Path) -> ResultObject:
+def write_object(kind: str, result: Dataset, path: Path) -> ResultObject:
+    """Write one result to `path` and flush it to the disk. Raises OSError."""
     buffer = BytesIO()
     result.save_as(buffer, enforce_file_format=True)
     content = buffer.getvalue()
-    path = directory / f"{kind}.dcm"
-    _write_durably(path, content)
+    write_durably(path, content)
     return ResultObject(kind, str(result.SOPClassUID), str(result.SOPInstanceUID), path, sha256(content).hexdigest())
 
 
@@ -58,10 +67,3 @@ def _png(page: npt.NDArray[np.uint8]) -> bytes:
     buffer = BytesIO()
     Image.fromarray(page).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from qcnode.imaging.grid import Grid
 from qcnode.report import colours
+from qcnode.report.inputs import ReportInputs
 
 Picture = npt.NDArray[np.uint8]
 _Kernel = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
@@ -39,6 +40,17 @@ class Layers:
     def error_area_mm2(self) -> npt.NDArray[np.float64]:
         """Predicted wrong area per slice, shape (z,)."""
         return np.asarray(self.errors.sum(axis=(1, 2)) * self.grid.spacing[1] * self.grid.spacing[2], float)
+
+
+def layers_of(inputs: ReportInputs) -> Layers | None:
+    """What is drawn of a case, the errors of all its tissues together; None where it has no volume."""
+    volume, prediction = inputs.volume, inputs.assessment.prediction
+    if volume is None:
+        return None
+    shape = volume.grid.size
+    query = inputs.query_masks if inputs.query_masks is not None else np.zeros((0, *shape), bool)
+    errors = np.asarray(prediction.error_map.any(axis=0)) if prediction is not None else np.zeros(shape, bool)
+    return Layers(volume.array, volume.grid, query, errors)
 
 
 def choose_slices(layers: Layers, most: int = MOST_SLICES) -> tuple[int, ...]:
@@ -75,7 +87,7 @@ def grey_window(layers: Layers, chosen: Sequence[int], view: tuple[float, float,
         slice(max(0, round(centre - side / spacing / 2)), round(centre + side / spacing / 2) + 1)
         for centre, spacing in ((centre_y, layers.grid.spacing[1]), (centre_x, layers.grid.spacing[2]))
     )
-    seen = _finite(layers.values[list(chosen), rows, columns])
+    seen = finite(layers.values[list(chosen), rows, columns])
     marked = seen[(layers.query.any(axis=0) | layers.errors)[list(chosen), rows, columns]]
     low, bright, brightest = (float(v) for v in np.percentile(seen, (0.5, 90, 99)))
     high = min(max(bright, 1.15 * float(np.percentile(marked, 99))), brightest) if marked.size else brightest
@@ -86,7 +98,7 @@ def draw_slice(layers: Layers, z: int, view: tuple[float, float, float], window:
     """One slice as RGB (pixels, pixels, 3), seen as the image itself lies: rows downwards, columns to the right."""
     coarse, fine = _Sampler(layers.grid, view, pixels, _cubic), _Sampler(layers.grid, view, pixels * _SUPERSAMPLING, _linear)
     low, high = window
-    shades = coarse(_finite(layers.values[z]) - low).clip(0, high - low) * (255.0 / (high - low))
+    shades = coarse(finite(layers.values[z]) - low).clip(0, high - low) * (255.0 / (high - low))
     picture = np.repeat(shades.repeat(_SUPERSAMPLING, axis=0).repeat(_SUPERSAMPLING, axis=1)[..., None], 3, axis=2)
     errors = fine(layers.errors[z]) >= 0.5
     picture[errors] = (1 - _ERROR_OPACITY) * picture[errors] + _ERROR_OPACITY * np.array(colours.ERROR, float)
@@ -102,6 +114,11 @@ def edge_letters(grid: Grid) -> dict[str, str]:
     """Patient directions at the edges "left", "right", "top" and "bottom" of a slice (PS3.3 C.7.6.1.1.1): "L", "RP", "AFL"."""
     _, down, right = (np.asarray(d, float) for d in grid.direction)
     return {"left": _letters(-right), "right": _letters(right), "top": _letters(-down), "bottom": _letters(down)}
+
+
+def finite(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The same values, 0 where one is not a number or infinite."""
+    return np.nan_to_num(values, posinf=0.0, neginf=0.0)
 
 
 def slice_position_mm(grid: Grid, z: int) -> float:
@@ -142,7 +159,3 @@ def _cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     d = np.abs(distance)
     near, far = (1.5 * d - 2.5) * d * d + 1.0, ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
-
-
-def _finite(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.nan_to_num(values, posinf=0.0, neginf=0.0)

@@ -18,11 +18,12 @@ from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, i
 from qcnode.case import Case, Reason, ReasonCode, ResultObject, Verdict, Weights
 from qcnode.outcome import CaseResult
 from qcnode.store.database import Database
+from qcnode.store.items import REASONS
 from qcnode.store.job_records import ClaimedCase, JobCounts, Query, QueryState, SettledCase
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, held
+from qcnode.store.new_items import add_item, supersede_items
 from qcnode.store.outbox import add_deliveries
 from qcnode.store.schema import Moves, case_table, query_table, result_object_table, states_before
-from qcnode.store.worklist import REASONS, add_item, supersede_items
 
 __all__ = ["ClaimedCase", "JobCounts", "Jobs", "LeaseLost", "Query", "QueryState", "SettledCase"]
 
@@ -153,9 +154,8 @@ class Jobs:
             if verdict is Verdict.NOT_APPLICABLE:
                 return
             supersede_items(connection, result, now)
-            if verdict.needs_review:
-                preview = result.directory / "preview.png"
-                add_item(connection, result, self._database.relative(preview) if preview.is_file() else None, now)
+            if verdict.needs_review or result.blind:
+                add_item(connection, self._database, result, now)
             add_deliveries(connection, result.case.case_id, stored, destinations, now)
 
     def result(self, case_id: str) -> SettledCase | None:

@@ -24,8 +24,8 @@ DELIVERY_MOVES: Moves = {
     "DELIVERED": frozenset(),
     "DEAD": frozenset({"PENDING"}),  # an administrator asks for another try
 }
-KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2}
-"""Within a case and destination the report goes last: what it refers to is there by then."""
+KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2, "key_object": 3, "decision": 4}
+"""Within a case and destination what refers to others goes behind them; decisions also behind those that they replace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,13 @@ class Outbox:
     def claim(self, destination: str, owner: str, now: datetime, lease: timedelta) -> Delivery | None:
         """Claim the oldest delivery that is due, or None. A case's later kinds wait for its earlier ones, unless those are dead."""
         earlier = delivery_table.alias("earlier")
+        goes_before = (earlier.c.kind_order < delivery_table.c.kind_order) | (
+            (earlier.c.kind_order == delivery_table.c.kind_order) & (earlier.c.delivery_id < delivery_table.c.delivery_id)
+        )
         blocked = exists().where(
             earlier.c.case_id == delivery_table.c.case_id,
             earlier.c.destination == delivery_table.c.destination,
-            earlier.c.kind_order < delivery_table.c.kind_order,
+            goes_before,
             earlier.c.state.in_(("PENDING", "SENDING")),
         )
         due = claimable(delivery_table, waiting="PENDING", working="SENDING", now=now)

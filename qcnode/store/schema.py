@@ -135,6 +135,7 @@ case_table = _table(
     Index("case_by_state", "state", "next_attempt_at"),
     Index("case_by_query", "query_sop_instance_uid"),
     Index("case_by_correction", "corrects_query_uid"),
+    Index("case_by_settling", "settled_at", "verdict"),
 )
 
 result_object_table = _table(
@@ -176,6 +177,9 @@ delivery_table = _table(
     Index("delivery_by_case", "case_id"),
 )
 
+_FOUND_BY = ("verdict", "task", "institution", "scanner", "segmenter", "reader", "lease_until", "blind", "person_words")
+"""With these in the index, the numbers of a page are found without reading a single row of the table, which are long."""
+
 item_table = _table(
     "worklist_item",
     (
@@ -207,9 +211,64 @@ item_table = _table(
         Column("nsd_low", Float),
         Column("nsd_high", Float),
         Column("interval_level", Float),
+        Column("birth_date", String, nullable=False),
+        Column("institution", String, nullable=False),
+        Column("scanner", String, nullable=False),
+        Column("segmenter", String, nullable=False),
+        Column("person_words", String, nullable=False),  # what a text search looks in: items.person_words
+        Column("blind", Boolean, nullable=False),
+        Column("viewer_path", String),
+        Column("rank", Float, nullable=False),  # the worst first; new_items says how
+        Column("lease_until", UtcDateTime),  # CLAIMED only
+        Column("held_until", UtcDateTime),  # HELD only
+        Column("rating", Integer),
+        Column("decision_reasons", String, nullable=False),  # JSON
+        Column("passed_on_at", UtcDateTime),  # DECIDED only: what follows from the decision is queued
     ),
-    Index("item_by_state", "state"),
+    Index("item_to_find", "state", "rank", "created_at", *_FOUND_BY),
+    Index("item_by_decision", "decided_at"),
+    Index("item_to_pass_on", "state", "decided_at", sqlite_where=text("passed_on_at IS NULL")),
     Index("item_by_query", "query_sop_instance_uid"),
+)
+
+decision_report_table = _table(
+    "decision_report",
+    (
+        Column("case_id", String, ForeignKey("judged_case.case_id"), primary_key=True),
+        Column("number", Integer, primary_key=True),
+        Column("query_sop_instance_uid", String, nullable=False),
+        Column("decided_at", UtcDateTime, nullable=False),
+        Column("sop_class_uid", String, nullable=False),
+        Column("sop_instance_uid", String, nullable=False),
+        Column("series_instance_uid", String, nullable=False),
+        Column("study_instance_uid", String, nullable=False),
+        Column("path", String, nullable=False),
+        Column("sha256", String, nullable=False),
+    ),
+    Index("decision_report_by_query", "query_sop_instance_uid", "decided_at"),
+)
+
+account_table = _table(
+    "account",
+    (
+        Column("account_id", Integer, primary_key=True),
+        Column("name", String(collation="NOCASE"), nullable=False, unique=True),
+        Column("password_hash", String, nullable=False),
+        Column("role", String, nullable=False),  # accounts.Role
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("disabled_at", UtcDateTime),
+    ),
+)
+
+session_table = _table(
+    "session",
+    (
+        Column("token_sha256", String, primary_key=True),  # the token itself is in the browser only
+        Column("account_id", Integer, ForeignKey("account.account_id"), nullable=False),
+        Column("opened_at", UtcDateTime, nullable=False),
+        Column("last_seen_at", UtcDateTime, nullable=False),
+    ),
+    Index("session_by_account", "account_id"),
 )
 
 audit_table = _table(

@@ -1,129 +1,175 @@
-"""What a radiologist should look at, worst first, and what was decided. A decision judges the query segmentation."""
+"""What a radiologist should look at, worst first, and what was decided: how items move. Each move is audited in its own transaction.
+
+Whoever changes an item does it through `qcnode.review`, which knows how long leases and holds last.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from enum import StrEnum
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from pydantic import TypeAdapter
-from sqlalchemy import Connection, case, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, func, select, update
 
-from qcnode.case import Reason, Verdict
-from qcnode.errors import QCNodeError
-from qcnode.outcome import CaseResult, Predicted
-from qcnode.store import audit
+from qcnode.store import audit, item_queries
+from qcnode.store.audit import AuditEntry
 from qcnode.store.database import Database
-from qcnode.store.schema import Moves, case_table, item_table, states_before
+from qcnode.store.item_queries import Facets, Filters, Order
+from qcnode.store.items import (
+    ITEM_MOVES,
+    NO_CLAIM,
+    NO_DECISION,
+    WAITING,
+    Decision,
+    ErrorCode,
+    Item,
+    Judgement,
+    WorklistError,
+    has_run_out,
+    item_of,
+)
+from qcnode.store.overview import Overview, read_overview
+from qcnode.store.schema import item_table
 
-ITEM_MOVES: Moves = {
-    "OPEN": frozenset({"CLAIMED", "SUPERSEDED"}),
-    "CLAIMED": frozenset({"OPEN", "DECIDED", "SUPERSEDED"}),
-    "DECIDED": frozenset(),
-    "SUPERSEDED": frozenset(),
+__all__ = ["ITEM_MOVES", "WAITING", "Decision", "Facets", "Filters", "Item", "Judgement", "Order", "Overview", "Worklist", "WorklistError"]
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+_TAKEN: dict[str, ErrorCode] = {"CLAIMED": "claimed-by-another", "HELD": "held", "DECIDED": "decided", "SUPERSEDED": "superseded"}
+"""Why an item can not be had."""
+_REFUSALS: dict[str, tuple[str, ErrorCode]] = {
+    "CLAIMED": ("there is no decision to take back", "not-held"),
+    "HELD": ("take the decision back first", "held"),
+    "DECIDED": ("the decision is final", "decided"),
+    "SUPERSEDED": ("another segmentation or result has replaced it", "superseded"),
 }
-REASONS = TypeAdapter(tuple[Reason, ...])
-
-
-class WorklistError(QCNodeError):
-    """The item does not allow this; the text says why and what would be allowed."""
-
-
-class Decision(StrEnum):
-    """What a reader says of the query segmentation."""
-
-    ACCEPT = "ACCEPT"
-    REJECT = "REJECT"
-    NEEDS_CORRECTION = "NEEDS_CORRECTION"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One query segmentation to look at. Patient attributes are there so that the reader can be sure of the patient.
-
-    dsc_low ... nsd_high: the intervals of the predicted numbers at interval_level; None where there are none.
-    """
-
-    item_id: int
-    case_id: str
-    study_instance_uid: str
-    query_series_instance_uid: str
-    query_sop_instance_uid: str
-    task: str
-    patient_name: str
-    patient_id: str
-    accession_number: str
-    study_date: str
-    verdict: Verdict
-    predicted_dsc: float | None
-    predicted_nsd: float | None
-    dsc_low: float | None
-    dsc_high: float | None
-    nsd_low: float | None
-    nsd_high: float | None
-    interval_level: float | None
-    reasons: tuple[Reason, ...]
-    preview_path: Path | None
-    created_at: datetime
-    state: str
-    reader: str | None
-    claimed_at: datetime | None
-    decision: Decision | None
-    comment: str | None
-    decided_at: datetime | None
-    superseded_by_case_id: str | None
+"""Why the reader who has an item can not do this with it."""
 
 
 class Worklist:
-    """Reading and moving worklist items; each move is audited in its own transaction."""
+    """Reading and moving worklist items. `now` decides which leases have run out."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list(self, state: str | Iterable[str] | None = ("OPEN", "CLAIMED")) -> list[Item]:
-        """Items, worst first: UNASSESSABLE and FAIL by predicted_dsc (unknown first), then REVIEW; then the oldest. None: any state."""
-        group = case((item_table.c.verdict.in_((Verdict.FAIL, Verdict.UNASSESSABLE)), 0), else_=1)
-        order = (group, item_table.c.predicted_dsc.asc().nulls_first(), item_table.c.created_at, item_table.c.item_id)
-        query = select(item_table).order_by(*order)
-        if state is not None:
-            query = query.where(item_table.c.state.in_((state,) if isinstance(state, str) else tuple(state)))
+    def page(self, filters: Filters, order: Order, offset: int, limit: int, now: datetime) -> tuple[list[Item], int]:
+        """At most `limit` items from `offset` on, and how many there are in all."""
         with self._database.read() as connection:
-            return [self._item(row) for row in connection.execute(query)]
+            rows = item_queries.rows_of_page(connection, filters, order, offset, limit, now)
+            return [item_of(row, self._database, now) for row in rows], item_queries.total(connection, filters, now)
 
-    def show(self, item_id: int) -> Item:
-        """One item. Raises WorklistError when there is none with this number."""
+    def show(self, item_id: int, now: datetime) -> Item:
+        """One item. Raises WorklistError "gone" when there is none with this number."""
         with self._database.read() as connection:
-            return self._item(_row(connection, item_id))
+            return item_of(_row(connection, item_id), self._database, now)
 
-    def claim(self, item_id: int, reader: str, now: datetime) -> Item:
-        """`reader` takes the item, so that nobody else reads it at the same time. Claiming one's own item again changes nothing."""
+    def neighbours(self, item_id: int, filters: Filters, order: Order, now: datetime) -> tuple[int | None, int | None]:
+        """Numbers of the items before and after this one, which itself need not be among the chosen ones. Raises WorklistError "gone"."""
+        with self._database.read() as connection:
+            return item_queries.neighbours_of(connection, _row(connection, item_id), filters, order, now)
+
+    def facets(self) -> Facets:
+        """What the filters offer."""
+        with self._database.read() as connection:
+            return item_queries.facets(connection)
+
+    def overview(self, now: datetime, days: int) -> Overview:
+        """Figures of the last `days` days, today included."""
+        with self._database.read() as connection:
+            return read_overview(connection, now, days)
+
+    def history(self, item_id: int) -> list[AuditEntry]:
+        """Everything that was done with the item, oldest first."""
+        return audit.Audit(self._database).entries(audit.item_subject(item_id))
+
+    def viewed(self, item_id: int, reader: str, now: datetime) -> None:
+        """`reader` opened the case. Raises WorklistError "gone"."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            if row.state != "CLAIMED" or row.reader != reader:
-                self._move(connection, row, "CLAIMED", "claim", reader, now, {"reader": reader, "claimed_at": now})
-        return self.show(item_id)
+            _audit(connection, row, "view", reader, now)
+
+    def claim(self, item_id: int, reader: str, now: datetime, lease_until: datetime) -> Item:
+        """`reader` takes the item, so that nobody else reads it at the same time. Claiming one's own item again renews the lease."""
+        with self._database.begin() as connection:
+            row = _row(connection, item_id)
+            if row.state == "CLAIMED" and row.reader == reader:
+                _set(connection, row, lease_until=lease_until)
+            else:
+                row = _expire(connection, row, now) if has_run_out(row, now) else row
+                _require(row, ("OPEN",), "claimed")
+                _move(connection, row, "CLAIMED", "claim", reader, now, reader=reader, claimed_at=now, lease_until=lease_until)
+        return self.show(item_id, now)
+
+    def renew(self, item_id: int, reader: str, now: datetime, lease_until: datetime) -> Item:
+        """`reader` is still at it. Nothing is audited: nothing changes hands."""
+        with self._database.begin() as connection:
+            row = _row(connection, item_id)
+            _require_reader(row, reader, "CLAIMED")
+            _set(connection, row, lease_until=lease_until)
+        return self.show(item_id, now)
 
     def release(self, item_id: int, reader: str, now: datetime) -> Item:
-        """`reader` gives the item back undecided."""
+        """`reader` gives the item back undecided; a held decision is taken back with it."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader)
-            self._move(connection, row, "OPEN", "release", reader, now, {"reader": None, "claimed_at": None})
-        return self.show(item_id)
+            _require_reader(row, reader, "CLAIMED", "HELD")
+            _require_held(row, now)
+            _move(connection, row, "OPEN", "release", reader, now, **NO_CLAIM, **NO_DECISION)
+        return self.show(item_id, now)
 
-    def decide(self, item_id: int, reader: str, decision: Decision, comment: str, now: datetime) -> Item:
-        """`reader`, who has claimed the item, judges the query segmentation."""
-        columns = {"decision": Decision(decision).value, "comment": comment, "decided_at": now}
+    def reassign(self, item_id: int, by: str, to: str, now: datetime, lease_until: datetime) -> Item:
+        """`by` gives an open item, or one that anybody has claimed, to the reader `to`. Who may do so is the caller's concern."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader)
-            self._move(connection, row, "DECIDED", "decide", reader, now, columns, decision=columns["decision"], comment=comment)
-        return self.show(item_id)
+            _require(row, WAITING, "given to another reader")
+            columns = {"reader": to, "claimed_at": now, "lease_until": lease_until}
+            _move(connection, row, "CLAIMED", "reassign", by, now, {"from": row.reader, "to": to}, **columns)
+        return self.show(item_id, now)
+
+    def hold(self, item_id: int, reader: str, judgement: Judgement, now: datetime, held_until: datetime) -> Item:
+        """`reader`, who has claimed the item, judges the query segmentation; until `held_until` it can be taken back."""
+        said = {
+            "decision": judgement.decision.value,
+            "reasons": list(judgement.reasons),
+            "comment": judgement.comment,
+            "rating": judgement.rating,
+        }
+        columns: dict[str, Any] = {name: said[name] for name in ("decision", "comment", "rating")}
+        columns |= {"decision_reasons": json.dumps(said["reasons"]), "decided_at": now, "held_until": held_until, "lease_until": None}
+        with self._database.begin() as connection:
+            row = _row(connection, item_id)
+            _require_reader(row, reader, "CLAIMED")
+            _move(connection, row, "HELD", "decide", reader, now, said, **columns)
+        return self.show(item_id, now)
+
+    def undo(self, item_id: int, reader: str, now: datetime, lease_until: datetime) -> Item:
+        """`reader` takes the held decision back and has the item claimed again."""
+        with self._database.begin() as connection:
+            row = _row(connection, item_id)
+            _require_reader(row, reader, "HELD")
+            _require_held(row, now)
+            _move(connection, row, "CLAIMED", "undo", reader, now, **NO_DECISION | {"lease_until": lease_until})
+        return self.show(item_id, now)
+
+    def finalise_due(self, now: datetime) -> list[Item]:
+        """Held decisions whose time is over become final, claims whose lease ran out are given back.
+
+        Returns what is decided and not yet `passed_on`, oldest decision first: after a crash, also what was final before.
+        """
+        state = item_table.c.state
+        with self._database.begin() as connection:
+            for row in connection.execute(select(item_table).where(state == "CLAIMED", item_table.c.lease_until < now)).all():
+                _expire(connection, row, now)
+            for row in connection.execute(select(item_table).where(state == "HELD", item_table.c.held_until <= now)).all():
+                _move(connection, row, "DECIDED", "finalise", audit.NODE, now, held_until=None)
+            waiting = select(item_table).where(state == "DECIDED", item_table.c.passed_on_at.is_(None)).order_by(item_table.c.decided_at)
+            return [item_of(row, self._database, now) for row in connection.execute(waiting)]
+
+    def passed_on(self, item_id: int, now: datetime) -> None:
+        """What follows from the final decision is queued: `finalise_due` returns the item no more."""
+        with self._database.begin() as connection:
+            _set(connection, _row(connection, item_id), passed_on_at=now)
 
     def counts(self) -> dict[str, int]:
         """state -> number of items."""
@@ -131,93 +177,69 @@ class Worklist:
         with self._database.read() as connection:
             return {row.state: row.number for row in connection.execute(query)}
 
-    def _move(
-        self, connection: Connection, row: Any, state: str, action: str, reader: str, now: datetime, columns: dict[str, Any], **details: Any
-    ) -> None:
-        if state not in ITEM_MOVES[row.state]:
-            allowed = ", ".join(sorted(ITEM_MOVES[row.state])) or "nothing"
-            holder = f" by {row.reader}" if row.state == "CLAIMED" else ""
-            raise WorklistError(f"item {row.item_id} is {row.state}{holder}; from there it can become {allowed}, not {state}")
-        connection.execute(update(item_table).where(item_table.c.item_id == row.item_id).values(state=state, **columns))
-        _audit(connection, row.item_id, action, reader, now, case_id=row.case_id, verdict=row.verdict, **details)
-
-    def _item(self, row: Any) -> Item:
-        columns = {field.name: getattr(row, field.name) for field in fields(Item)}
-        return Item(
-            **columns
-            | {
-                "verdict": Verdict(row.verdict),
-                "reasons": REASONS.validate_json(row.reasons),
-                "preview_path": None if row.preview_path is None else self._database.absolute(row.preview_path),
-                "decision": None if row.decision is None else Decision(row.decision),
-            }
-        )
-
-
-def supersede_items(connection: Connection, result: CaseResult, now: datetime) -> None:
-    """Undecided items of the same query, or of the query that it corrects, are superseded by `result`, whatever its verdict."""
-    of_query = item_table.c.query_sop_instance_uid == result.case.query.sop_instance_uid
-    of_corrected = item_table.c.query_sop_instance_uid == result.case.corrects_query_uid
-    undecided = item_table.c.state.in_(states_before(ITEM_MOVES, "SUPERSEDED"))
-    others = item_table.c.case_id != result.case.case_id
-    change = update(item_table).where(or_(of_query, of_corrected), undecided, others).returning(item_table.c.item_id)
-    superseded = connection.execute(change.values(state="SUPERSEDED", superseded_by_case_id=result.case.case_id)).scalars().all()
-    for item_id in superseded:
-        _audit(connection, item_id, "supersede", audit.NODE, now, by_case_id=result.case.case_id, verdict=result.outcome.verdict)
-
-
-def add_item(connection: Connection, result: CaseResult, preview_path: str | None, now: datetime) -> None:
-    """Put a result before the radiologist, inside of the caller's transaction.
-
-    When a correction of this query was judged already, the item is superseded from the start: the query is history.
-    """
-    corrected = case_table.c.corrects_query_uid == result.case.query.sop_instance_uid
-    judged = select(case_table.c.case_id).where(corrected, case_table.c.state == "DONE", case_table.c.verdict != Verdict.NOT_APPLICABLE)
-    correction = connection.execute(judged.limit(1)).scalar_one_or_none()
-    columns = {
-        "case_id": result.case.case_id,
-        "study_instance_uid": result.case.study_instance_uid,
-        "query_series_instance_uid": result.case.query.series_instance_uid,
-        "query_sop_instance_uid": result.case.query.sop_instance_uid,
-        "task": result.case.task,
-        "patient_name": result.patient_name,
-        "patient_id": result.patient_id,
-        "accession_number": result.accession_number,
-        "study_date": result.study_date,
-        "verdict": result.outcome.verdict.value,
-        **_numbers(result.outcome.predicted),
-        "reasons": json.dumps(REASONS.dump_python(result.outcome.reasons)),
-        "preview_path": preview_path,
-        "created_at": now,
-        "state": "OPEN" if correction is None else "SUPERSEDED",
-        "superseded_by_case_id": correction,
-    }
-    item_id = connection.execute(insert(item_table).values(columns).returning(item_table.c.item_id)).scalar_one()
-    _audit(connection, item_id, "create", audit.NODE, now, case_id=columns["case_id"], verdict=columns["verdict"], state=columns["state"])
-
-
-def _numbers(predicted: Predicted | None) -> dict[str, float | None]:
-    if predicted is None:
-        return {}
-    numbers = {"predicted_dsc": predicted.dsc, "predicted_nsd": predicted.nsd, "interval_level": predicted.interval_level}
-    dsc_low, dsc_high = predicted.dsc_interval or (None, None)
-    nsd_low, nsd_high = predicted.nsd_interval or (None, None)
-    return numbers | {"dsc_low": dsc_low, "dsc_high": dsc_high, "nsd_low": nsd_low, "nsd_high": nsd_high}
+    def list(self, state: str | Iterable[str] | None = WAITING) -> list[Item]:
+        """All items as they are stored, whatever their leases say, worst first. None: any state."""
+        query = select(item_table).order_by(item_table.c.rank, item_table.c.created_at, item_table.c.item_id)
+        if state is not None:
+            query = query.where(item_table.c.state.in_((state,) if isinstance(state, str) else tuple(state)))
+        with self._database.read() as connection:
+            # no lease has run out at a time before every claim
+            return [item_of(row, self._database, row.created_at) for row in connection.execute(query)]
 
 
 def _row(connection: Connection, item_id: int) -> Any:
     row = connection.execute(select(item_table).where(item_table.c.item_id == item_id)).one_or_none()
     if row is None:
-        raise WorklistError(f"there is no worklist item {item_id}")
+        raise WorklistError(f"there is no worklist item {item_id}", "gone")
     return row
 
 
-def _require_reader(row: Any, reader: str) -> None:
-    if row.state == "CLAIMED" and row.reader != reader:
-        raise WorklistError(f"item {row.item_id} is claimed by {row.reader}, not by {reader}")
+def _set(connection: Connection, row: Any, **columns: Any) -> None:
+    connection.execute(update(item_table).where(item_table.c.item_id == row.item_id).values(columns))
+
+
+def _move(
+    connection: Connection, row: Any, state: str, action: str, actor: str, now: datetime, details: Mapping[str, Any] = _NONE, **columns: Any
+) -> None:
+    if state not in ITEM_MOVES[row.state]:
+        raise ValueError(f"an item that is {row.state} does not become {state}")
+    _set(connection, row, state=state, **columns)
+    _audit(connection, row, action, actor, now, **details)
+
+
+def _expire(connection: Connection, row: Any, now: datetime) -> Any:
+    """The row as it is when its lease has run out."""
+    _move(connection, row, "OPEN", "expire", audit.NODE, now, {"reader": row.reader}, **NO_CLAIM)
+    return _row(connection, row.item_id)
+
+
+def _require(row: Any, states: tuple[str, ...], act: str) -> None:
+    """The item is in one of the states; `act` says what can not be done to it otherwise."""
+    if row.state not in states:
+        by = f" by {row.reader}" if row.reader else ""
+        raise WorklistError(f"item {row.item_id} is {row.state}{by} and can not be {act}", _TAKEN[row.state])
+
+
+def _require_reader(row: Any, reader: str, *states: str) -> None:
+    """The item is in one of the states, and it is `reader` who has it.
+
+    A lease that ran out unnoticed still counts, for nobody else has begun.
+    """
+    if row.state in ("CLAIMED", "HELD") and row.reader != reader:
+        what = "is claimed" if row.state == "CLAIMED" else "has a decision held"
+        raise WorklistError(f"item {row.item_id} {what} by {row.reader}, not by {reader}", "claimed-by-another")
     if row.state == "OPEN":
-        raise WorklistError(f"item {row.item_id} is OPEN; claim it first")
+        raise WorklistError(f"item {row.item_id} is OPEN; claim it first", "not-claimed")
+    if row.state not in states:
+        hint, code = _REFUSALS[row.state]
+        raise WorklistError(f"item {row.item_id} is {row.state}; {hint}", code)
 
 
-def _audit(connection: Connection, item_id: int, action: str, actor: str, now: datetime, **details: Any) -> None:
-    audit.record(connection, at=now, actor=actor, action=action, subject=f"worklist-item/{item_id}", details=details)
+def _require_held(row: Any, now: datetime) -> None:
+    if row.state == "HELD" and row.held_until <= now:
+        raise WorklistError(f"item {row.item_id}: the decision is final, its time to be taken back is over", "decided")
+
+
+def _audit(connection: Connection, row: Any, action: str, actor: str, now: datetime, **details: Any) -> None:
+    details = {"case_id": row.case_id, "verdict": row.verdict} | details
+    audit.record(connection, at=now, actor=actor, action=action, subject=audit.item_subject(row.item_id), details=details)

@@ -45,6 +45,8 @@ def node_config(directory: Path, pacs: DemoPacs, *, port: int = 0, quiet_seconds
             "matching": {"quiet_seconds": quiet_seconds},
             "destinations": [{"name": "pacs", "kind": "c-store", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
             "retry": {"first_seconds": 0.2, "longest_seconds": 1},
+            "review": {"random_pass_share": 0},
+            "web": {"port": 0},
         }
     )
 

@@ -22,12 +22,14 @@ JUDGED_SECONDS = 240
 
 
 @contextmanager
-def running(folder: Path, forward: str, kind: str, **sections: Any) -> Iterator[tuple[Archive, ServedNode]]:
+def running(folder: Path, forward: str, kind: str, *, key_object: bool = False, **sections: Any) -> Iterator[tuple[Archive, ServedNode]]:
     """An archive with a forwarding rule (Lua) and a node that answers it by `kind`, each in its own process."""
     archive = Archive(folder / "archive", forward)
     try:
         address: dict[str, Any] = {"ae_title": orthanc.AE_TITLE, "host": "127.0.0.1", "port": archive.dicom_port}
-        destination = {"name": "pacs", "kind": kind} | (address if kind == "c-store" else {"url": archive.dicomweb_url})
+        destination = {"name": "pacs", "kind": kind, "key_object": key_object} | (
+            address if kind == "c-store" else {"url": archive.dicomweb_url}
+        )
         node = ServedNode(folder / "node", {"destinations": [destination]} | sections)
         try:
             archive.knows_node(served_node.AE_TITLE, node.port)

@@ -35,6 +35,8 @@ class ServedNode:
             "storage": {"directory": str(self.storage), "minimum_free_mb": 100},
             "matching": {"quiet_seconds": 6},
             "retry": {"first_seconds": 1, "longest_seconds": 4},
+            "review": {"random_pass_share": 0},
+            "web": {"port": 0},
             "logging": {"level": "INFO"},
         }
         self.config.write_text(yaml.safe_dump(quick | dict(sections)))

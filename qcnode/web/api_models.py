@@ -1,0 +1,178 @@
+"""What the API takes and gives, as its OpenAPI description shows it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qcnode.case import ReasonCode, Verdict
+from qcnode.store.accounts import Role
+from qcnode.store.item_queries import Order
+from qcnode.store.items import Decision, Item
+from qcnode.store.overview import Overview
+
+State = Literal["OPEN", "CLAIMED", "HELD", "DECIDED", "SUPERSEDED"]
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class Problem(_Answer):
+    """An error (RFC 9457). `code` is for programs, `detail` for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+class SignInIn(_Given):
+    """Who signs in."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
+
+
+class SessionOut(_Answer):
+    """Who is signed in. `csrf_token` goes into the header X-CSRF-Token of every call that changes something."""
+
+    account: str
+    role: Role
+    csrf_token: str
+
+
+class ReasonOut(_Answer):
+    """Why the verdict is what it is."""
+
+    code: ReasonCode
+    text: str
+
+
+class ItemOut(_Answer):
+    """A worklist item. Verdict, predicted numbers and reasons of a blind item are null or empty until its decision is final."""
+
+    item_id: int
+    case_id: str
+    study_instance_uid: str
+    query_series_instance_uid: str
+    query_sop_instance_uid: str
+    task: str
+    patient_name: str
+    patient_id: str
+    birth_date: str
+    accession_number: str
+    study_date: str
+    institution: str
+    scanner: str
+    segmenter: str
+    verdict: Verdict | None
+    predicted_dsc: float | None
+    predicted_nsd: float | None
+    dsc_low: float | None
+    dsc_high: float | None
+    nsd_low: float | None
+    nsd_high: float | None
+    interval_level: float | None
+    reasons: tuple[ReasonOut, ...]
+    blind: bool
+    has_pictures: bool
+    created_at: datetime
+    state: str
+    reader: str | None
+    claimed_at: datetime | None
+    lease_until: datetime | None
+    held_until: datetime | None
+    decision: Decision | None
+    decision_reasons: tuple[str, ...]
+    comment: str | None
+    rating: int | None
+    decided_at: datetime | None
+    superseded_by_case_id: str | None
+
+    @classmethod
+    def of(cls, item: Item) -> ItemOut:
+        """The item without paths of this machine."""
+        values = {name: getattr(item, name) for name in cls.model_fields if name != "has_pictures"}
+        return cls.model_validate(values | {"has_pictures": item.viewer_path is not None})
+
+
+class ItemsOut(_Answer):
+    """Some items, and how many there are in all."""
+
+    items: tuple[ItemOut, ...]
+    total: int
+
+
+class ListIn(_Given):
+    """Filters, order and part of the list. states: empty for every state."""
+
+    states: tuple[State, ...] = ("OPEN", "CLAIMED")
+    verdict: Verdict | None = None
+    task: str | None = Field(default=None, max_length=200)
+    institution: str | None = Field(default=None, max_length=200)
+    scanner: str | None = Field(default=None, max_length=200)
+    segmenter: str | None = Field(default=None, max_length=200)
+    reader: str | None = Field(default=None, max_length=200)
+    order: Order = Order.WORST
+    offset: int = Field(default=0, ge=0, le=1_000_000_000)
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class SearchIn(ListIn):
+    """The same with words that patient name, patient ID or accession number hold. They travel in the body, never in a URL."""
+
+    text: str = Field(default="", max_length=200)
+
+
+class JudgementIn(_Given):
+    """A decision about the query segmentation. rating: 1 (worst) to 6 stars."""
+
+    decision: Decision
+    reasons: tuple[str, ...] = Field(default=(), max_length=50)
+    comment: str = Field(default="", max_length=4000)
+    rating: int | None = Field(default=None, ge=1, le=6)
+
+
+class ReassignIn(_Given):
+    """To whom the item goes."""
+
+    to: str = Field(max_length=200)
+
+
+class DayOut(_Answer):
+    """One day (UTC): how many were judged and decided."""
+
+    date: date
+    judged: dict[Verdict, int]
+    decided: dict[Decision, int]
+
+
+class OverviewOut(_Answer):
+    """The worklist in figures; review_rate and agreement are shares, null where there is nothing to count."""
+
+    days: tuple[DayOut, ...]
+    judged: dict[Verdict, int]
+    decisions: dict[Verdict, dict[Decision, int]]
+    review_rate: float | None
+    agreement: float | None
+    agreed: int
+    compared: int
+    backlog: int
+    held: int
+    oldest_open: datetime | None
+    oldest_item_id: int | None
+    deliveries: dict[str, dict[str, int]]
+
+    @classmethod
+    def of(cls, overview: Overview, deliveries: dict[str, dict[str, int]]) -> OverviewOut:
+        """The figures, with the deliveries of each destination by state."""
+        values = {name: getattr(overview, name) for name in cls.model_fields if name != "deliveries"}
+        return cls.model_validate(values | {"deliveries": deliveries})

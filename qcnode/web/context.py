@@ -1,0 +1,50 @@
+"""What the web application is built of; the node makes one, and so do the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from qcnode.config import Web
+from qcnode.review import Review
+from qcnode.store.accounts import Accounts
+from qcnode.store.audit import Audit
+from qcnode.store.outbox import Outbox
+from qcnode.web.openings import Openings
+from qcnode.web.passwords import Passwords
+from qcnode.web.throttle import Throttle
+
+
+@dataclass(frozen=True)
+class WebContext:
+    """Everything that the pages and the API need.
+
+    thresholds: task -> the predicted DSC that it needs. thumbnails: a folder of the node's storage for scaled-down previews.
+    """
+
+    settings: Web
+    review: Review
+    accounts: Accounts
+    audit: Audit
+    outbox: Outbox
+    thresholds: Mapping[str, float]
+    thumbnails: Path
+    now: Callable[[], datetime]
+    version: str
+    passwords: Passwords = field(default_factory=Passwords)
+    throttle: Throttle = field(default_factory=Throttle)
+    openings: Openings = field(default_factory=Openings)
+
+
+def context_of(request: Request) -> WebContext:
+    """The context of the application that serves this request."""
+    context: WebContext = request.app.state.context
+    return context
+
+
+Context = Annotated[WebContext, Depends(context_of)]

@@ -1,0 +1,90 @@
+"""Signing in and out, and the session of an API client."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from qcnode.web.auth import (
+    OwnForm,
+    Throttled,
+    cookie_name,
+    peer_address,
+    principal_of,
+    same_token,
+    set_cookie,
+    sign_in,
+    sign_out,
+    token_for,
+)
+from qcnode.web.context import Context, WebContext
+from qcnode.web.templating import render
+
+router = APIRouter(include_in_schema=False)
+
+_PURPOSE = "sign-in"
+
+
+@router.get("/sign-in")
+def sign_in_page(request: Request, context: Context, next: str = "/") -> Response:
+    """The sign-in page; who is signed in already goes on."""
+    if principal_of(request, is_action=False) is not None:
+        return RedirectResponse(own_address(next), 303)
+    return _page(request, context, own_address(next))
+
+
+@router.post("/sign-in")
+def sign_in_form(
+    request: Request,
+    context: Context,
+    name: Annotated[str, Form(max_length=200)] = "",
+    password: Annotated[str, Form(max_length=1000)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/",
+    csrf: Annotated[str, Form(max_length=200)] = "",
+) -> Response:
+    """Open a session. A wrong name and a wrong password get the same answer in the same time."""
+    visit = request.cookies.get(_visit_cookie(context))
+    if visit is None or not same_token(csrf, token_for(visit, _PURPOSE)):
+        return _page(request, context, own_address(next), "The page was too old. Try again.", 403)
+    try:
+        account = sign_in(context, name.strip(), password, peer_address(request))
+    except Throttled as error:
+        return _page(request, context, own_address(next), f"Too many failed attempts. Wait {error.seconds:.0f} s and try again.", 429)
+    if account is None:
+        return _page(request, context, own_address(next), "Name or password is wrong.", 401)
+    answer = RedirectResponse(own_address(next), 303)
+    set_cookie(answer, context, cookie_name(context), context.accounts.open_session(account.name, context.now()))
+    answer.delete_cookie(_visit_cookie(context), path="/")
+    return answer
+
+
+@router.post("/sign-out")
+def sign_out_form(context: Context, principal: OwnForm) -> Response:
+    """End the session here and in the database."""
+    sign_out(context, principal)
+    answer = RedirectResponse("/sign-in", 303)
+    answer.delete_cookie(cookie_name(context), path="/", secure=context.settings.secure_cookies)
+    return answer
+
+
+def own_address(target: str) -> str:
+    """`target` if it is an address of this server ("/queue?…"), else "/": nobody is sent elsewhere after signing in."""
+    is_ours = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
+    return target if is_ours else "/"
+
+
+def _visit_cookie(context: WebContext) -> str:
+    return f"{cookie_name(context)}-visit"
+
+
+def _page(request: Request, context: WebContext, target: str, problem: str = "", status: int = 200) -> Response:
+    if context.settings.trusted_header is not None:
+        problem = "The proxy before qcnode has not signed you in, or qcnode has no account of your name. Ask your administrator."
+        return render(request, "no_account.html", None, status=403, problem=problem)
+    visit = request.cookies.get(_visit_cookie(context)) or secrets.token_urlsafe(32)
+    page = render(request, "sign_in.html", None, status=status, csrf=token_for(visit, _PURPOSE), target=target, problem=problem)
+    set_cookie(page, context, _visit_cookie(context), visit)
+    return page
