@@ -10,6 +10,7 @@ import pytest
 from store_samples import EVERYTHING, at, case, result
 from typer.testing import CliRunner
 
+from qcnode import cli_worklist
 from qcnode.case import Verdict
 from qcnode.cli import app
 from qcnode.store.database import open_database
@@ -89,7 +90,8 @@ def test_without_a_hold_nothing_is_said_of_taking_back(config: Path) -> None:
     assert "Held" not in run("worklist", "decide", 1, "accept", "--reader", "ada", "--config", config)
 
 
-def test_an_item_is_given_to_another_reader(config: Path) -> None:
+def test_an_item_is_given_to_another_reader(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_worklist.console, "width", 200)  # a dumb terminal is 80 wide whatever COLUMNS says
     run("worklist", "claim", 1, "--reader", "ada", "--config", config)
     assert "claimed by bob" in run("worklist", "reassign", 1, "bob", "--reader", "chief", "--config", config)
     assert re.search(r"CLAIMED\s+bob", run("worklist", "list", "--config", config))

@@ -10,6 +10,7 @@ from rich.console import Console
 from store_samples import EVERYTHING, at, case, put_item, result
 from typer.testing import CliRunner
 
+from qcnode import cli_worklist
 from qcnode.case import Verdict
 from qcnode.cli import app
 from qcnode.cli_worklist import items_table
@@ -45,12 +46,13 @@ def test_the_interval_stands_beside_the_number(database: Database) -> None:
     assert "(" not in plain
 
 
-def test_what_was_drawn_at_random_shows_no_prediction(database: Database, tmp_path: Path) -> None:
+def test_what_was_drawn_at_random_shows_no_prediction(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_worklist.console, "width", 240)  # a dumb terminal is 80 wide whatever COLUMNS says
     config = tmp_path / "config.yaml"
     config.write_text("storage: {directory: node}\n")
     blind = put_item(database, "99", Verdict.PASS, 0.93, 2, blind=True)
     for words in (["show", str(blind.item_id)], ["list"]):
-        said = CliRunner().invoke(app, ["worklist", *words, "--config", str(config)], env={"COLUMNS": "240"}).output
+        said = CliRunner().invoke(app, ["worklist", *words, "--config", str(config)]).output
         assert "hidden" in said
         assert "0.93" not in said
         assert "PASS" not in said

@@ -53,9 +53,9 @@ def test_each_query_gets_its_folder_and_a_second_run_keeps_it(
     assert verdict["verdict"] in ("PASS", "FAIL", "REVIEW")
     not_ours = json.loads((tmp_path / "out" / prostate.SOPInstanceUID / "verdict.json").read_text())
     assert (not_ours["verdict"], not_ours["predicted"], not_ours["reasons"][0]["code"]) == ("NOT_APPLICABLE", None, "no-task")
-    before = {p.name: p.read_bytes() for p in result.iterdir()}
+    before = {p: p.read_bytes() for p in result.rglob("*") if p.is_file()}
     assert run(monkeypatch, "assess", folder, "--out", tmp_path / "out") == 0
-    assert {p.name: p.read_bytes() for p in result.iterdir()} == before
+    assert {p: p.read_bytes() for p in result.rglob("*") if p.is_file()} == before
     assert "PHANTOM" not in capsys.readouterr().out
 
 
