@@ -133,7 +133,7 @@ def test_devices():
 def test_numbers_count_and_meet_their_limits():
     reference = np.zeros((3, 4, 20, 20), bool)
     reference[:, 1:3, 5:15, 5:15] = True
-    pseudo = PseudoReference(reference.astype(np.float32) / 3, reference, np.zeros(0, np.float32))
+    pseudo = PseudoReference(reference.astype(np.float32) / 3, reference, {})
     frame = square_frame((4, 20, 20), Orientation(), reference.any(0), margin=0.1, side=32, most_slices=8)
     for query in (reference, np.zeros_like(reference)):
         given = numbers(query, pseudo, Reference(reference, (8.0, 1.5, 1.5), 2.0))

@@ -10,7 +10,7 @@ from qcnode.demo.phantom import good_query, make_phantom
 from qcnode.errors import ConfigurationError
 from qcnode.imaging.preprocess import normalise
 
-NOTHING = np.zeros(0, np.float32)
+NOTHING: dict[str, np.ndarray] = {}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def by_name(features):
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
 def test_features_are_finite_whatever_comes(size, tissues, level):
     flat, share = np.full(size, level, np.float32), np.full((tissues, *size), level / tissues, np.float32)
-    names, vector = image_features(flat, share, np.array([1.0, np.nan, np.inf]))
+    names, vector = image_features(flat, share, {"field": np.array([1.0, np.nan]), "pooled": np.array([np.inf])})
     assert len(names) == len(set(names)) == len(vector)
     assert np.isfinite(vector).all()
     for query in (np.zeros((tissues, *size), bool), np.ones((tissues, *size), bool)):

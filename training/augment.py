@@ -41,12 +41,12 @@ def draw_warp(rng: np.random.Generator, centre: tuple[float, float], *, any_turn
     return Warp(turn, centre)
 
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """Intensity changes of the size that differs between scanners."""
+def draw_look(rng: np.random.Generator, reach: float = 1.0) -> Look:
+    """Intensity changes of the size that differs between scanners; `reach` times as far for contrasts that differ between patients, too."""
     return Look(
-        gamma=float(np.exp(rng.uniform(-0.4, 0.4))) if rng.random() < 0.6 else 1.0,
-        bias=(float(rng.uniform(-0.4, 0.4)), float(rng.uniform(-0.4, 0.4))) if rng.random() < 0.5 else (0.0, 0.0),
-        gain=float(np.exp(rng.uniform(-0.25, 0.25))),
+        gamma=float(np.exp(reach * rng.uniform(-0.4, 0.4))) if rng.random() < 0.6 else 1.0,
+        bias=(float(reach * rng.uniform(-0.4, 0.4)), float(reach * rng.uniform(-0.4, 0.4))) if rng.random() < 0.5 else (0.0, 0.0),
+        gain=float(np.exp(reach * rng.uniform(-0.25, 0.25))),
         noise=float(rng.uniform(0, 0.15)) if rng.random() < 0.4 else 0.0,
         blur=float(rng.uniform(0.4, 1.1)) if rng.random() < 0.25 else 0.0,
         noise_seed=int(rng.integers(2**31)),

@@ -35,7 +35,8 @@ class PseudoReference(Frozen):
     """The networks that draw a pseudo-reference: in each fold they learn from the patients of the other folds.
 
     field: side to which whole slices are kept for fitting. slices: neighbours given together. margin: of the segmenter's box, on each side.
-    views: margins of the boxes whose results are averaged. phantom_share: how often a phantom's slice is drawn.
+    views: margins of the boxes whose results are averaged. phantom_share: how often a phantom's slice is drawn. looks: how far intensities
+    are changed in fitting, 1 as between scanners (training.augment.draw_look).
     """
 
     field: int
@@ -43,6 +44,7 @@ class PseudoReference(Frozen):
     margin: float
     views: tuple[float, ...] = Field(min_length=1)
     phantom_share: float = Field(default=0.0, ge=0, lt=1)
+    looks: float = Field(default=1.0, ge=0)
     localiser: PlaneNetwork
     segmenter: PlaneNetwork
 

@@ -103,7 +103,7 @@ def draw_slices(rng: np.random.Generator, fields: Fields, settings: PseudoRefere
         x, y = shift + (np.zeros(2) if whole else np.asarray(chosen.centre))
         zoom = network.side / extent
         warps.append(draw_warp(rng, (float(x), float(y)), any_turn=0.1, flip=0.15, scales=(0.78 * zoom, 1.28 * zoom)))
-        looks.append(draw_look(rng))
+        looks.append(draw_look(rng, settings.looks))
     values, moved = augment_planes(np.stack(planes), np.stack(labels), warps, looks, network.side)
     return values, moved[:, 0]
 

@@ -5,7 +5,7 @@ Used alike in training and in inference, so that both see the same. Arrays are (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,12 +31,13 @@ class PseudoReference:
     """What a segmenter of our own makes of the volumes.
 
     probabilities (tissue, z, y, x) on the source grid; the segmentation that they make; pooled: mean and deviation over slices of the
-    deepest features, which depend on the volumes alone.
+    deepest features, which depend on the volumes alone, as qcnode.assess.novelty names them: "field" of the localiser, "pooled" of the
+    segmenter.
     """
 
     probabilities: FloatArray
     segmentation: Segmentation
-    pooled: FloatArray
+    pooled: Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ def draw_pseudo_reference(
     Islands much smaller than the largest piece are taken out: the organ is one.
     """
     z, y, x = values.shape[1:]
-    inside = np.asarray(orientation.apply(_locate(localiser, values, orientation, settings)), bool)
+    found, of_field = _locate(localiser, values, orientation, settings)
+    inside = np.asarray(orientation.apply(found), bool)
     probabilities = np.zeros((len(settings.groups), z, y, x), np.float32)
     structures: FloatArray | None = None
     pooled: list[FloatArray] = []
@@ -94,17 +96,19 @@ def draw_pseudo_reference(
     for i, group in enumerate(settings.groups):
         probabilities[i] = structures[[label - 1 for label in group]].sum(0)
     segmentation = np.stack([np.isin(winner, group) for group in settings.groups])
-    return PseudoReference(np.clip(probabilities, 0, 1), segmentation, np.mean(pooled, 0))
+    return PseudoReference(np.clip(probabilities, 0, 1), segmentation, {"field": of_field, "pooled": np.mean(pooled, 0)})
 
 
-def _locate(localiser: PlaneUNet, values: FloatArray, orientation: Orientation, settings: PseudoReferenceSettings) -> Segmentation:
-    """Voxels (z, y, x) of the source grid that look like the organ: the largest piece of what the localiser finds."""
+def _locate(
+    localiser: PlaneUNet, values: FloatArray, orientation: Orientation, settings: PseudoReferenceSettings
+) -> tuple[Segmentation, FloatArray]:
+    """Voxels (z, y, x) of the source grid that look like the organ, the largest piece of what the localiser finds; its deepest features."""
     z, y, x = values.shape[1:]
     frame = field_frame((z, y, x), orientation, settings.field_side)
-    classes, _ = _classes(localiser, frame.take(values), settings.slices)
+    classes, deepest = _classes(localiser, frame.take(values), settings.slices)
     found = classes[1] > 0.5
     found &= ~_islands(found, keep=1.0)
-    return np.asarray(frame.put_back(found), bool)
+    return np.asarray(frame.put_back(found), bool), deepest
 
 
 def _islands(inside: npt.NDArray[np.bool_], keep: float = 0.2) -> npt.NDArray[np.bool_]:

@@ -7,7 +7,7 @@ Distances are Mahalanobis', p-values conformal (Laxhammar and Falkman 2010; shar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +60,11 @@ def scores(groups: Sequence[FeatureGroup], names: Sequence[str], vectors: Vector
     return np.asarray(np.stack(found).mean(0), float)
 
 
-def image_features(values: FloatArray, probabilities: FloatArray, pooled: FloatArray) -> Features:
+def image_features(values: FloatArray, probabilities: FloatArray, pooled: Mapping[str, FloatArray]) -> Features:
     """Names and values of what is judged of an image. A name is "group/feature".
 
     values: (z, y, x), as qcnode.imaging.preprocess.normalise gives them. probabilities: pseudo-reference (tissue, z, y, x), same grid.
-    pooled: means (feature,) of the pseudo-reference network's deepest layer, or empty.
+    pooled: groups of means (feature,) of the pseudo-reference networks' deepest layers, as qcnode.assess.inputs.PseudoReference has them.
     """
     probabilities = np.rint(probabilities * np.float32(255)) / np.float32(255)  # as training keeps them
     hard = probabilities > 0.5
@@ -77,7 +77,7 @@ def image_features(values: FloatArray, probabilities: FloatArray, pooled: FloatA
     found |= {f"anatomy/{name}": v for name, v in _shape(hard).items()}
     found |= {f"anatomy/{name}": v for name, v in _contacts(hard).items()}
     found |= {f"appearance/{name}": v for name, v in _appearance(values[box], hard[(slice(None), *box)]).items()}
-    found |= {f"pooled/{i}": float(v) for i, v in enumerate(pooled)}
+    found |= {f"{group}/{i}": float(v) for group, means in pooled.items() for i, v in enumerate(means)}
     return _packed(found)
 
 
