@@ -6,7 +6,6 @@ from pydicom.multival import MultiValue
 
 from qcnode.ups.matching import answer, matches, values_of
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")
 
 

@@ -72,7 +72,9 @@ def test_following_ends_with_what_fits(state: str, step: str) -> None:
         else:
             assert row is not None
             assert after[act] in STEP_MOVES[row.state]
-            performer = (item.reader, item.claimed_at, item.decided_at) if act is Act.BEGIN else (row.reader, row.claimed_at, row.decided_at)
+            performer = (
+                (item.reader, item.claimed_at, item.decided_at) if act is Act.BEGIN else (row.reader, row.claimed_at, row.decided_at)
+            )
             row = Row(after[act], *performer)
     assert acts_for(item, row, NOW) == (), "following again changes something"
     alive = row is not None and row.state in ALIVE
