@@ -70,6 +70,14 @@ def test_labels_and_priorities(item: Item) -> None:
     assert told(replace(item, blind=True)) == ("cardiac-sax: prediction hidden", "HIGH", "")
 
 
+def test_values_that_no_data_set_may_hold_are_left_out(item: Item) -> None:
+    """One broken patient must not break the answer to everybody's query."""
+    broken = replace(item, patient_name="A\x00^B", patient_id="P" * 99, birth_date="unknown", accession_number="A" * 20)
+    made = step_dataset(step(), broken, None, Archive(), None)
+    assert (made.PatientName, made.PatientID, made.PatientBirthDate) == ("A^B", "P" * 64, "")
+    assert made.ReferencedRequestSequence[0].AccessionNumber == "A" * 16
+
+
 def test_a_canceled_step_says_why_and_when(item: Item) -> None:
     made = step_dataset(step(StepState.CANCELED, reason="claimed anew"), item, None, Archive(), "2.25.4")
     (progress,) = made.ProcedureStepProgressInformationSequence

@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from qcnode.case import Verdict
-from qcnode.report.identity import CHARACTER_SET, items_of, text_of
+from qcnode.report.identity import CHARACTER_SET, items_of, text_of, writable
 from qcnode.report.provenance import stable_uid
 from qcnode.store.items import Item
 from qcnode.store.ups_states import StepState
@@ -100,13 +100,15 @@ def _label(item: Item) -> str:
 
 def _relate(dataset: Dataset, item: Item, report: Dataset | None, predecessor: str | None) -> None:
     dataset.StudyInstanceUID = item.study_instance_uid
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = item.patient_name, item.patient_id, item.birth_date
-    for keyword in _IDENTITY:
-        setattr(dataset, keyword, "" if report is None else text_of(report, keyword))
+    known = {"PatientName": item.patient_name, "PatientID": item.patient_id, "PatientBirthDate": item.birth_date}
+    known |= {keyword: "" if report is None else text_of(report, keyword) for keyword in _IDENTITY}
+    for keyword, value in known.items():
+        setattr(dataset, keyword, writable(keyword, value))
     dataset.AdmissionID, dataset.IssuerOfAdmissionIDSequence = "", []
     dataset.AdmittingDiagnosesDescription, dataset.AdmittingDiagnosesCodeSequence = "", []
     request = Dataset()
-    request.StudyInstanceUID, request.AccessionNumber = item.study_instance_uid, item.accession_number
+    request.StudyInstanceUID = item.study_instance_uid
+    request.AccessionNumber = writable("AccessionNumber", item.accession_number)
     request.IssuerOfAccessionNumberSequence, request.RequestedProcedureCodeSequence = [], []
     request.RequestedProcedureID, request.RequestedProcedureDescription = "", ""
     dataset.ReferencedRequestSequence = [request]
