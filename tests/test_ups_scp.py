@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,16 @@ def test_keys(ups: UpsSite) -> None:
     assert workstation.find(sop_class=UnifiedProcedureStepQuery, PatientName="ROE*")[1][0].PatientName == "ROE^RICHARD"
 
 
+def test_names_in_other_alphabets(ups: UpsSite) -> None:
+    put(ups.site, "1", patient_name="Müller^Žofie")
+    latin = dataset(SpecificCharacterSet="ISO_IR 100", PatientName="MÜLLER*")
+    for keys in ({"SpecificCharacterSet": "ISO_IR 192", "PatientName": "*žofie"}, {element.keyword: element.value for element in latin}):
+        _, (step,) = ups.called().find(**keys)
+        assert step.PatientName == "Müller^Žofie"
+    _, (step,) = ups.called().find(PatientName="M*")  # asks for no character set
+    assert (step.SpecificCharacterSet, step.PatientName) == ("ISO_IR 192", "Müller^Žofie")
+
+
 def test_a_key_that_can_not_be_read(ups: UpsSite) -> None:
     put(ups.site, "1")
     key = dataset(SOPInstanceUID="")
@@ -320,6 +331,18 @@ def test_a_report_that_can_not_be_read_is_a_failure_of_its_own(ups: UpsSite) -> 
 def test_only_configured_workstations_are_accepted(ups: UpsSite) -> None:
     assert ups.called().echo() == 0
     assert not ups.called("ANYBODY").is_accepted()
+
+
+@pytest.mark.peers
+def test_another_program_gets_the_same_answer(ups: UpsSite, require_peers: Callable[..., None]) -> None:
+    require_peers("echoscu")
+
+    def echo(ae_title: str) -> int:
+        command = ["echoscu", "-aet", ae_title, "127.0.0.1", str(ups.listener.port)]
+        return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode
+
+    assert echo("READING1") == 0
+    assert echo("ANYBODY") != 0
 
 
 def test_a_workstation_must_come_from_its_address(ups: UpsSite) -> None:

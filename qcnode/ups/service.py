@@ -72,7 +72,9 @@ class UpsWorklist:
             if matches(cheap, candidate) and len(cheap) != len(identifier):
                 candidate = self._dataset(step, item, with_report=True)
             if matches(identifier, candidate):
-                yield answer(identifier, candidate)
+                found = answer(identifier, candidate)
+                found.SpecificCharacterSet = candidate.SpecificCharacterSet  # that the values are written in, asked for or not
+                yield found
 
     def get(self, sop_instance_uid: str, wanted: Iterable[BaseTag]) -> tuple[int, Dataset | None]:
         """The attributes that are wanted; without any, all. Raises Retryable."""
