@@ -397,6 +397,22 @@ def test_listener_stops_twice(ups: UpsSite) -> None:
     assert not ups.called().is_accepted()
 
 
+def test_what_was_given_back_in_the_browser_is_not_set(ups: UpsSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(ups.site, "1")
+    uid, workstation = scheduled(ups), ups.called()
+    workstation.change(uid, "IN PROGRESS")
+    review = ups.site.review
+
+    def late(item_id: int, reader: str, now: object) -> object:
+        monkeypatch.undo()
+        review.release(item_id, reader, ups.clock())
+        return review.renew(item_id, reader, ups.clock())
+
+    monkeypatch.setattr(type(review), "renew", lambda _, *arguments: late(*arguments))
+    assert workstation.set(uid, decided("ACCEPT")) == 0xC300
+    assert states(ups) == [(1, "CANCELED"), (2, "SCHEDULED")]
+
+
 def test_a_race_with_the_browser_is_lost_politely(ups: UpsSite, monkeypatch: pytest.MonkeyPatch) -> None:
     put(ups.site, "1")
     uid = scheduled(ups)

@@ -39,7 +39,7 @@ from qcnode.ups.performed import (
 log = logging.getLogger(__name__)
 
 _LONGEST_PERFORMED = 2**18  # characters as JSON
-_SET_WITHOUT_EFFECT = ("SpecificCharacterSet", "TransactionUID", *MAY_BE_SET)
+_HEEDED = ("SpecificCharacterSet", "TransactionUID", *MAY_BE_SET)
 
 
 class UpsWorklist:
@@ -108,8 +108,14 @@ class UpsWorklist:
             except BadDecisionError as error:
                 log.info("step %d of worklist item %d: %s", step.number, step.item_id, error)
                 return answers.INVALID_ATTRIBUTE_VALUE
-            self._steps.perform(step, performed, self._now())
-            self._renew(step, item)
+            now = self._now()
+            try:
+                if item.state == "CLAIMED":
+                    self._review.renew(item.item_id, _reader(step), now)
+            except WorklistError:  # it was given back in the browser a moment ago
+                self._steps.follow(now, step.item_id)
+                return answers.OVER
+            self._steps.perform(step, performed, now)
             return self._extent(modifications)
 
     def change_state(self, sop_instance_uid: str, wanted: str, transaction_uid: str, by: Performer) -> int:
@@ -190,10 +196,6 @@ class UpsWorklist:
             self._review.release(item.item_id, _reader(step), now)
         self._steps.follow(now, step.item_id)
 
-    def _renew(self, step: Step, item: Item) -> None:
-        if item.state == "CLAIMED":
-            self._review.renew(item.item_id, _reader(step), self._now())
-
     def _judgement(self, performed: Dataset) -> Judgement | None:
         judgement = judgement_of(performed)
         if judgement is not None and not set(judgement.reasons) <= set(self._review.settings.reasons):
@@ -201,7 +203,7 @@ class UpsWorklist:
         return judgement
 
     def _extent(self, modifications: Dataset) -> int:
-        ignored = [element for element in modifications if element.keyword not in _SET_WITHOUT_EFFECT]
+        ignored = [element for element in modifications if element.keyword not in _HEEDED]
         return answers.ATTRIBUTES_NOT_SUPPORTED if ignored else answers.SUCCESS
 
     def _dataset(self, step: Step, item: Item, *, with_report: bool) -> Dataset:
