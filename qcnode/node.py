@@ -23,7 +23,7 @@ from qcnode.deliver.stow_rs import StowRs
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.review import Review
-from qcnode.store.database import open_database
+from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
@@ -31,6 +31,7 @@ from qcnode.store.leases import release_leases
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
+from qcnode.ups.scp import open_ups_worklist, start_ups_scp
 from qcnode.web.server import start_web
 from qcnode.workers import AssessStep, DeliverStep, FinaliseStep, MatchStep, Worker
 
@@ -94,6 +95,7 @@ class Node:
         self._ended = threading.Event()
         self.port = config.listen.port
         self.web_port: int | None = None
+        self.ups_port: int | None = None
 
     def start(self) -> None:
         """Recover what a crash left, then listen and work. Raises ConfigurationError."""
@@ -145,12 +147,24 @@ class Node:
         listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored)
         started.callback(listener.stop)
         self.port = listener.port
+        if config.ups.enabled:
+            self._start_ups(started, scheduler, database, review)
         if config.web.enabled:
             web = start_web(config, database, review, utc_now, __version__)
             started.callback(web.stop)
             self.web_port = web.port
             log.info("the worklist is at http://%s:%d/", config.web.host, web.port)
         log.info("qcnode %s listens as %s on %s:%d", __version__, config.listen.ae_title, config.listen.host, self.port)
+
+    def _start_ups(self, started: ExitStack, scheduler: BackgroundScheduler, database: Database, review: Review) -> None:
+        settings = self._config.ups
+        worklist = open_ups_worklist(self._config, database, review, utc_now)
+        timing = {"seconds": 15, "next_run_time": utc_now(), "misfire_grace_time": None}
+        scheduler.add_job(worklist.follow, "interval", id="ups", max_instances=1, coalesce=True, **timing)
+        listener = start_ups_scp(settings, worklist)
+        started.callback(listener.stop)
+        self.ups_port = listener.port
+        log.info("the worklist listens for workstations as %s on %s:%d", settings.ae_title, settings.host, listener.port)
 
     def _workers(self, jobs: Jobs, outbox: Outbox, inbox: Inbox, tasks: dict[str, JudgedTask]) -> tuple[MatchStep, list[Worker]]:
         """The matching step, and the workers: matching first, then assessing, then one per destination."""

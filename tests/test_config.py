@@ -98,3 +98,16 @@ def test_passwords_come_from_a_file_or_the_environment(tmp_path: Path, monkeypat
 def test_a_review_that_could_not_work_is_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said.replace(".", r"\.")):
         load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ups: {enabled: true}", "needs callers"),
+        ("ups: {callers: [{ae_title: READING1}]}", "ups.callers.0.reader"),
+        ("ups: {callers: [{ae_title: A, reader: ann}, {ae_title: A, reader: bob}]}", "each AE title once"),
+    ],
+)
+def test_a_workstation_stands_for_one_reader(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said.replace(".", r"\.")):
+        load_config(write(tmp_path, text))

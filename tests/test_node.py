@@ -3,6 +3,7 @@ from time import monotonic, sleep
 
 import pytest
 from store_samples import at, put_item
+from ups_samples import Caller
 
 from qcnode.config import Config, ReviewSettings
 from qcnode.errors import ConfigurationError
@@ -49,6 +50,23 @@ def test_destinations_get_what_they_are_configured_for(tmp_path: Path) -> None:
     assert wanted_kinds(plain) == {"report", "error_map", "summary", "decision"}
     assert wanted_kinds(bare) == {"report"}
     assert wanted_kinds(full) == {"report", "error_map", "summary", "decision", "key_object"} == set(KIND_ORDER)
+
+
+def test_a_running_node_listens_for_workstations_where_it_shall(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    put_item(database, "1")
+    database.close()
+    settings = {"enabled": True, "port": 0, "callers": [{"ae_title": "READING1", "reader": "ann"}]}
+    node = Node(config(tmp_path, ups=settings))
+    node.start()
+    try:
+        assert node.ups_port
+        workstation = Caller("READING1", node.ups_port)
+        assert len(workstation.found(ProcedureStepState="SCHEDULED")) == 1
+        assert not Caller("ANYBODY", node.ups_port).is_accepted()
+        workstation.leave()
+    finally:
+        node.stop()
 
 
 def test_a_running_node_makes_decisions_final(tmp_path: Path) -> None:

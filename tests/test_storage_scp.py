@@ -27,8 +27,9 @@ from sqlalchemy import event as sql_event
 from store_samples import at
 
 from qcnode.config import Caller, Listen
+from qcnode.dicom_listener import DicomListener
 from qcnode.errors import ConfigurationError
-from qcnode.ingest.storage_scp import HeadError, StorageServer, read_head, start_storage_scp
+from qcnode.ingest.storage_scp import HeadError, read_head, start_storage_scp
 from qcnode.store import object_files
 from qcnode.store.database import Database, open_database
 from qcnode.store.inbox import Inbox
@@ -37,7 +38,7 @@ MR, CT, SR, PDF = (f"1.2.840.10008.5.1.4.1.1.{tail}" for tail in ("4", "2", "88.
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 PRIVATE, FUTURE, RETIRED = "1.3.12.2.1107.5.9.1", "1.2.840.10008.5.1.4.1.1.9999", "1.2.840.10008.5.1.1.27"
 
-Start = Callable[..., StorageServer]
+Start = Callable[..., DicomListener]
 
 
 @pytest.fixture
@@ -57,9 +58,9 @@ def stored_studies() -> list[str]:
 
 @pytest.fixture
 def start(inbox: Inbox, stored_studies: list[str]) -> Iterator[Start]:
-    servers: list[StorageServer] = []
+    servers: list[DicomListener] = []
 
-    def start_one(*, on_stored: Callable[[str], None] = stored_studies.append, **listen: Any) -> StorageServer:
+    def start_one(*, on_stored: Callable[[str], None] = stored_studies.append, **listen: Any) -> DicomListener:
         servers.append(start_storage_scp(Listen(port=0, **listen), inbox, now=lambda: at(0), on_stored=on_stored))
         return servers[-1]
 
@@ -68,7 +69,7 @@ def start(inbox: Inbox, stored_studies: list[str]) -> Iterator[Start]:
         server.stop()
 
 
-def _associate(server: StorageServer, *sop_classes: str, title: str = "PACS", syntaxes: Any = (uid.ExplicitVRLittleEndian,)) -> Association:
+def _associate(server: DicomListener, *sop_classes: str, title: str = "PACS", syntaxes: Any = (uid.ExplicitVRLittleEndian,)) -> Association:
     application_entity = AE(title)
     for name in ("acse_timeout", "dimse_timeout", "network_timeout"):
         setattr(application_entity, name, 20)
@@ -85,7 +86,7 @@ def _object(sop_class_uid: str = MR, sop_instance_uid: str = "2.25.11", **elemen
     return dataset
 
 
-def _send(server: StorageServer, *datasets: Dataset, **how: Any) -> list[int]:
+def _send(server: DicomListener, *datasets: Dataset, **how: Any) -> list[int]:
     association = _associate(server, *dict.fromkeys(str(d.SOPClassUID) for d in datasets), **how)
     assert association.is_established
     statuses = [int(association.send_c_store(dataset).Status) for dataset in datasets]
@@ -94,7 +95,7 @@ def _send(server: StorageServer, *datasets: Dataset, **how: Any) -> list[int]:
 
 
 def _send_raw(
-    server: StorageServer, encoded: bytes, *, sop_instance_uid: str = "2.25.11", syntax: uid.UID = uid.ExplicitVRLittleEndian
+    server: DicomListener, encoded: bytes, *, sop_instance_uid: str = "2.25.11", syntax: uid.UID = uid.ExplicitVRLittleEndian
 ) -> int:
     """C-STORE of any bytes, as an MR image."""
     association = _associate(server, MR, syntaxes=(syntax,))

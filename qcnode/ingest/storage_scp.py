@@ -7,11 +7,8 @@ that are retired, private or younger than this program are accepted too. PS3.4 A
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
-import threading
-import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,14 +20,15 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
+from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass
 from pynetdicom.sop_class import Verification, uid_to_service_class
 
-from qcnode.config import Listen
-from qcnode.errors import ConfigurationError, Retryable
+from qcnode.config import Caller, Listen
+from qcnode.dicom_listener import Callers, DicomListener, reject_caller, start_listener
+from qcnode.errors import Retryable
 from qcnode.store.inbox import Acceptance, Inbox
 
 STORED = 0x0000
@@ -40,15 +38,11 @@ CANNOT_UNDERSTAND = 0xC000
 CANNOT_PARSE = 0xC210
 INTERNAL_ERROR = 0xC211
 
-CALLER_NOT_RECOGNISED = (0x01, 0x01, 0x03)  # permanent, by the service user, calling AE title not recognised
-
 _STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
 _STANDARD_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 _PREFERRED_SYNTAXES = [ExplicitVRLittleEndian, *(uid for uid in ALL_TRANSFER_SYNTAXES if uid != ExplicitVRLittleEndian)]
-_MAXIMUM_PDU_BYTES = 131072
 _LONGEST_DEFLATED_HEAD = 16 * 2**20  # bytes, inflated
-_STOP_SECONDS = 10.0
 _UID = re.compile(r"[0-9.]{1,64}")  # leading zeros and the like occur in the field, and nothing is named after a UID
 _HEAD = {
     "sop_class_uid": Tag("SOPClassUID"),
@@ -78,47 +72,12 @@ class HeadError(Exception):
         self.status = status
 
 
-class StorageServer:
-    """A running Storage SCP."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self._stopped = False
-        self.port = int(server.server_address[1])
-
-    def stop(self) -> None:
-        """Take no further associations, end the open ones, and wait for the objects that are being written. A second call does nothing."""
-        if self._stopped:
-            return
-        self._stopped = True
-        associations = self._server.active_associations
-        self._server.shutdown()
-        endings = [threading.Thread(target=_end, args=(association,), daemon=True) for association in associations]
-        for thread in endings:
-            thread.start()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for thread in (*endings, *(association for association in associations if association.is_established)):
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-
-def _end(association: Any) -> None:
-    if association.is_established:
-        association.abort()
-    else:
-        association.dul.socket.close()  # a peer that has not asked for anything yet: there is nobody to send an abort to
-
-
-def start_storage_scp(listen: Listen, inbox: Inbox, *, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> StorageServer:
+def start_storage_scp(listen: Listen, inbox: Inbox, *, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> DicomListener:
     """Listen until `stop` is called; port 0 takes a free one. `on_stored` gets the Study Instance UID of each object that was new.
 
     Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
     """
-    callers = [(caller.ae_title, _address(caller.address)) for caller in listen.callers]
-    application_entity = AE(listen.ae_title)
-    application_entity.maximum_associations = listen.maximum_associations
-    application_entity.maximum_pdu_size = _MAXIMUM_PDU_BYTES
-    for name in ("network_timeout", "acse_timeout", "dimse_timeout"):
-        setattr(application_entity, name, listen.network_timeout_seconds)
+    callers = Callers(listen.callers, "listen")
     contexts = _supported_contexts(listen.sop_classes)
     take_unknown = not listen.sop_classes
     handlers = [
@@ -126,18 +85,7 @@ def start_storage_scp(listen: Listen, inbox: Inbox, *, now: Callable[[], datetim
         (evt.EVT_SOP_COMMON, route_unknown_classes, [take_unknown]),
         (evt.EVT_C_STORE, handle_store, [inbox, now, on_stored]),
     ]
-    try:
-        server = application_entity.start_server((listen.host, listen.port), block=False, evt_handlers=handlers, contexts=contexts)
-    except OSError as error:
-        raise ConfigurationError(f"listen: can not listen on {listen.host}:{listen.port}: {error.strerror}") from error
-    return StorageServer(server)
-
-
-def _address(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return None if address is None else ipaddress.ip_address(address)
-    except ValueError as error:
-        raise ConfigurationError(f"listen.callers: {address!r} is not an IP address") from error
+    return start_listener(listen, "listen", contexts, handlers)
 
 
 def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
@@ -146,16 +94,11 @@ def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]
     return [build_context(uid, _PREFERRED_SYNTAXES) for uid in (Verification, *dict.fromkeys(storage))]
 
 
-def check_request(event: evt.Event, callers: list[tuple[str, Any]], contexts: list[PresentationContext], take_unknown: bool) -> None:
+def check_request(event: evt.Event, callers: Callers[Caller], contexts: list[PresentationContext], take_unknown: bool) -> None:
     """Before negotiation: reject a caller that is not configured; offer the unknown Storage classes that it asks for."""
     association = event.assoc
-    title = association.requestor.primitive.calling_ae_title.strip()
-    address = ipaddress.ip_address(association.requestor.address.partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
-    if callers and not any(title == known and only in (None, address) for known, only in callers):
-        _log.warning("association rejected: caller %r from %s is not configured", title, address)
-        association.acse.send_reject(*CALLER_NOT_RECOGNISED)
-        association.kill()
+    if callers and callers.of(association) is None:
+        reject_caller(association)
     elif take_unknown:
         unknown = [build_context(uid, _PREFERRED_SYNTAXES) for uid in _unknown_storage_classes(association)]
         association.acceptor.supported_contexts = [*contexts, *unknown]

@@ -149,8 +149,13 @@ def items_of(header: Dataset, keyword: str) -> Sequence[Dataset]:
 
 
 def _valid(origin: Dataset, keyword: str) -> str:
+    return writable(keyword, text_of(origin, keyword))
+
+
+def writable(keyword: str, text: str) -> str:
+    """An attribute's value as its VR allows it; "" where it does not."""
     vr = dictionary_VR(keyword)
-    text = re.sub(r"[\x00-\x1a\x1c-\x1f\x7f]", "", text_of(origin, keyword)).strip()
+    text = re.sub(r"[\x00-\x1a\x1c-\x1f\x7f]", "", text).strip()
     if vr == "DA":
         text = text.replace(".", "")  # ACR-NEMA wrote 1993.08.22
     if vr in _FORMS:

@@ -248,6 +248,30 @@ decision_report_table = _table(
     Index("decision_report_by_query", "query_sop_instance_uid", "decided_at"),
 )
 
+ups_step_table = _table(
+    "ups_step",
+    (
+        Column("sop_instance_uid", String, primary_key=True),
+        Column("item_id", Integer, ForeignKey("worklist_item.item_id"), nullable=False),
+        Column("number", Integer, nullable=False),  # among the item's steps, from 1
+        Column("state", String, nullable=False),  # ups_states.STEP_MOVES
+        Column("transaction_uid", String),  # who knows it performs the step; while it is SCHEDULED: a workstation is about to
+        Column("ae_title", String),  # of the workstation; without one a reader in the browser or on the command line performs it
+        Column("reader", String),
+        Column("claimed_at", UtcDateTime),  # with the reader: which claim of the item the step is
+        Column("decided_at", UtcDateTime),  # which decision about the item came of it
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("changed_at", UtcDateTime, nullable=False),
+        Column("begun_at", UtcDateTime),
+        Column("ended_at", UtcDateTime),
+        Column("performed", String),  # what its performer has set, as DICOM JSON
+        Column("reason", String),  # CANCELED only
+    ),
+    UniqueConstraint("item_id", "number", name="ups_step_number"),
+    Index("ups_step_alive", "item_id", unique=True, sqlite_where=text("state IN ('SCHEDULED', 'IN PROGRESS')")),
+    Index("ups_step_by_state", "state"),
+)
+
 account_table = _table(
     "account",
     (
