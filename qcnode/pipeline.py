@@ -119,7 +119,9 @@ def settled_result(case: Case, outcome: Outcome, directory: Path, random_pass_sh
     stack = case.contrasts.get(case.reference_contrast)
     particulars = read_particulars(case.query.path, stack.frames[0].path if stack else None)
     blind = outcome.verdict is Verdict.PASS and draw(case.case_id, "random-pass") < random_pass_share
-    return CaseResult(case, outcome, directory, result_objects(outcome, directory), **asdict(particulars), blind=blind)
+    sampled = random_pass_share if blind else 1.0
+    objects = result_objects(outcome, directory)
+    return CaseResult(case, outcome, directory, objects, **asdict(particulars), blind=blind, sampling_probability=sampled)
 
 
 def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment:
@@ -251,6 +253,7 @@ def _predicted(prediction: Prediction) -> Predicted:
         interval_level=prediction.interval_level,
         image_p_value=prediction.image_p_value,
         query_p_value=prediction.query_p_value,
+        spread_features=prediction.spread_features or None,
     )
 
 

@@ -29,6 +29,8 @@ ALLOWED = {
     "tasks": BOTTOM | {"config", "pipeline", "assess", "ingest"},
     "review": BOTTOM | {"config", "store"},
     "decisions": BOTTOM | {"config", "report", "store"},
+    "cohort.format": BOTTOM,
+    "cohort": BOTTOM | {"store"},
     "web": BOTTOM | {"config", "store", "review"},
     "workers": ROAD | {"review"},
     "directory": ROAD,
@@ -36,11 +38,11 @@ ALLOWED = {
     "doctor": ROAD | {"node"},
     "demo.phantom": BOTTOM | {"imaging"},
     "demo": ROAD | {"imaging", "node", "web.passwords"},
-    "cli_worklist": ROAD | {"review"},
+    "cli_worklist": ROAD | {"review", "cohort"},
     "cli_users": ROAD | {"web.passwords"},
     "cli": ROAD | {"node", "directory", "doctor", "demo", "cli_worklist", "cli_users"},
     "__main__": {"cli"},
-    "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom"},
+    "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }
 ONLY_IN = {
     "pynetdicom": ("qcnode.ingest", "qcnode.deliver.c_store", "qcnode.demo.pacs"),
@@ -75,17 +77,17 @@ def _imports(path: Path) -> set[str]:
 
 
 def _layer(module: str) -> str:
-    """`qcnode.store.inbox` -> `store`; `demo.phantom` is a layer of its own."""
+    """`qcnode.store.inbox` -> `store`; `demo.phantom` and `cohort.format` are layers of their own."""
     if module.startswith("training"):
         return "training"
     inner = module.removeprefix("qcnode").lstrip(".")
-    return "demo.phantom" if inner == "demo.phantom" else inner.split(".")[0]
+    return inner if inner in ("demo.phantom", "cohort.format") else inner.split(".")[0]
 
 
 def _is_allowed(importer: str, imported: str) -> bool:
     mine, theirs = _layer(importer), _layer(imported)
     inner = imported.removeprefix("qcnode.")
-    if mine == theirs or (mine == "demo" and theirs == "demo.phantom") or inner == "__version__":
+    if mine == theirs or theirs in (f"{mine}.phantom", f"{mine}.format") or inner == "__version__":
         return True
     return any(inner == permitted or inner.startswith(permitted + ".") for permitted in ALLOWED[mine] if permitted)
 
