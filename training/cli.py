@@ -14,10 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+import qcnode
 from qcnode.errors import QCNodeError
 from training import stages
 from training.config import Recipe, Tier, read_recipe
 from training.progress import Progress as Report
+from training.recalibrate import recalibrate, tell
 
 app = typer.Typer(
     help="Train, calibrate, evaluate and export the networks of qcnode. In order: generate, fit, calibrate, export, evaluate.",
@@ -105,13 +107,32 @@ def fit(
 
 @app.command()
 def calibrate(
-    recipe: RecipeFile,
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe, as for the other commands; left out with --reviews.")] = None,
     run: Run = None,
     tier: TierChoice = Tier.CPU,
     variant: Annotated[str, typer.Option(help="As given to `fit`.")] = "quality",
     fold: Annotated[int | None, typer.Option(help="Judge the queries of one fold only and fit nothing, to run folds side by side.")] = None,
+    reviews: Annotated[Path | None, typer.Option(help="What `qcnode worklist export` wrote: calibrate to a site's decisions.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="With --reviews: what judged, a packaged name or a model folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --reviews: the model folder to write, for config.yaml.")] = None,
+    acceptance: Annotated[
+        float, typer.Option(min=0.05, max=0.95, help="With --reviews: share of segmentations accepted at the threshold.")
+    ] = 0.5,
 ) -> None:
-    """Judge the training patients out of fold; fit intervals, review point, error-map thresholds and novelty tests to that."""
+    """Judge the training patients out of fold; fit intervals, review point, error-map thresholds and novelty tests to that.
+
+    With --reviews: fit the threshold of predicted DSC and the review point to final decisions of a site's readers. That needs a packaged
+    or exported model, and no recipe, run folder or images.
+    """
+    if reviews is not None:
+        if recipe is not None or weights is None or out is None:
+            raise typer.BadParameter("--reviews needs --weights and --out, and no recipe.")
+        with _errors():
+            done = recalibrate(_model_folder(weights), reviews, out, acceptance=acceptance)
+            tell(done, out, Console(width=None if sys.stdout.isatty() else 130))
+        return
+    if recipe is None:
+        raise typer.BadParameter("Name a recipe, or give --reviews with --weights and --out.")
     with _errors(), _progress() as progress:
         settings, folder = _prepared(recipe, tier, run)
         model = stages.calibrate_run(settings, folder, progress, variant, fold)
@@ -161,6 +182,12 @@ def _prepared(recipe: Path, tier: Tier, run: Path | None) -> tuple[Recipe, Path]
     if settings.threads:
         torch.set_num_threads(settings.threads)
     return settings, run or Path("var") / settings.name
+
+
+def _model_folder(weights: Path) -> Path:
+    """A model folder, or the one that the package has under this name."""
+    packaged = Path(qcnode.__file__).parent / "models" / weights
+    return packaged if not weights.exists() and packaged.is_dir() else weights
 
 
 def _data(data: Path | None) -> Path:
