@@ -17,7 +17,7 @@ from rich.table import Table
 
 from qcnode import __version__
 from qcnode.cohort.pseudonyms import Pseudonyms, node_key
-from qcnode.cohort.write import Wanted, write_cohort
+from qcnode.cohort.write import Wanted, new_folder, write_cohort
 from qcnode.config import load_config
 from qcnode.errors import ConfigurationError
 from qcnode.review import Review
@@ -184,13 +184,14 @@ def export(
     storage = load_config(config).storage.directory
     wanted = Wanted(task, since.date() if since else None, until.date() if until else None, images)
     filters = DecisionFilters(task, _midnight(since), _midnight(until, days=1))
+    folder = new_folder(out)
     with _review(config) as review:
         decisions = review.final_decisions(filters, reader, _now(), identifiable=identifiable, images=images)
     if not decisions:
         console.print("No final decision fits: nothing was written.")
         raise typer.Exit(EXIT_NO_DECISION)
     try:
-        manifest = write_cohort(decisions, out, Pseudonyms(node_key(storage), identifiable), wanted, now=_now(), version=__version__)
+        manifest = write_cohort(decisions, folder, Pseudonyms(node_key(storage), identifiable), wanted, now=_now(), version=__version__)
     except OSError as error:
         raise ConfigurationError(f"the cohort can not be written ({error.strerror}): delete {out} and try again") from error
     console.print(f"{escape(str(out))}: {manifest.decisions} decisions about {manifest.patients} patients.", soft_wrap=True)

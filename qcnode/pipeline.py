@@ -22,7 +22,7 @@ from qcnode.case import Assessment, Case, Prediction, Reason, ReasonCode, Result
 from qcnode.errors import Rejected
 from qcnode.headers import read_header
 from qcnode.headers.particulars import read_particulars
-from qcnode.imaging.grid import Grid, Volume, resample
+from qcnode.imaging.grid import Grid, Volume, resampled
 from qcnode.imaging.read_seg import read_segmentation
 from qcnode.imaging.read_series import SeriesVolume, read_series
 from qcnode.outcome import (
@@ -178,9 +178,7 @@ def _contrasts(case: Case, source: SeriesVolume) -> dict[str, Volume]:
     volumes = {case.reference_contrast: source.volume}
     for name, stack in case.contrasts.items():
         if name not in volumes:
-            volume = read_series(stack.frames).volume
-            values = resample(volume.array, volume.grid, source.volume.grid, nearest=False)
-            volumes[name] = Volume(values.astype(np.float32, copy=False), source.volume.grid)
+            volumes[name] = resampled(read_series(stack.frames).volume, source.volume.grid)
     return volumes
 
 

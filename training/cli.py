@@ -139,6 +139,26 @@ def calibrate(
         console.print(f"{model}: calibrated" if fold is None else f"fold {fold}: judged")
 
 
+@app.command("fit-rating")
+def fit_rating(
+    reviews: Annotated[Path, typer.Option(help="What `qcnode worklist export --images` wrote.")],
+    weights: Annotated[Path, typer.Option(help="A packaged name or a model folder: its card says contrasts, tissues and orientation.")],
+    run: Annotated[Path, typer.Option(help="Folder for checkpoints and ratings.json; a killed run goes on.")],
+    settings: Annotated[Path | None, typer.Option(help="YAML with what training/methods/star_rating.py should do otherwise.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task's name in config.yaml, where it is not the card's.")] = None,
+) -> None:
+    """Learn readers' stars (paper 002) from rated segmentations; compare, out of fold, with the mean rating and with predicted DSC."""
+    from training.methods.star_rating import fit_rating as fit_stars
+    from training.methods.star_rating import read_settings
+
+    with _errors(), _progress() as progress:
+        found = fit_stars(read_settings(settings), reviews, _model_folder(weights), run, progress, task)
+    console.print(f"{found.queries} rated segmentations of {found.patients} patients, out of fold:")
+    for name, agreement in (("slices", found.network), ("mean rating", found.mean_rating), ("predicted DSC", found.predicted_dsc)):
+        r = "–" if agreement.r is None else f"{agreement.r:.2f}"
+        console.print(f"{name:>14}: mean absolute error {agreement.mae:.2f} stars, r {r}")
+
+
 @app.command()
 def export(
     recipe: RecipeFile,

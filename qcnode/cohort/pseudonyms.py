@@ -44,7 +44,7 @@ class Pseudonyms:
 
     def file(self, path: Path) -> str:
         """The name of the exported copy of a stored file, which never tells a UID."""
-        return self._digest("file", path.name).hex()[:24] + ".dcm"
+        return self._digest("file", "/".join(path.parts[-2:])).hex()[:24] + ".dcm"
 
     def _digest(self, kind: str, value: str) -> bytes:
         return hmac.new(self.key, f"{kind}\0{value}".encode(), sha256).digest()

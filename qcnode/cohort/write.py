@@ -39,18 +39,27 @@ class Wanted:
     images: bool = False
 
 
+def new_folder(folder: Path) -> Path:
+    """Make the folder of a cohort, readable by its owner alone. Raises ConfigurationError where it holds something or can not be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise ConfigurationError(f"{folder} can not be written to ({error.strerror}): name another folder.") from error
+    if not empty:
+        raise ConfigurationError(f"{folder} is not empty: name a new folder to export to.")
+    return folder
+
+
 def write_cohort(
     decisions: Sequence[FinalDecision], folder: Path, pseudonyms: Pseudonyms, wanted: Wanted, *, now: datetime, version: str
 ) -> Manifest:
-    """Write the decisions as a cohort into `folder`, which must be new or empty; readable by its owner alone.
+    """Write the decisions as a cohort into a `new_folder`.
 
-    Images that are not there any more, can not be read or say that text is burned in are left out, with their query SEG. Raises
-    ConfigurationError where `folder` holds something, OSError where the disk fails.
+    Images that are not there any more, can not be read or say that text is burned in are left out, with their query SEG. Raises OSError
+    where the disk fails.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigurationError(f"{folder} is not empty: name a new folder to export to.")
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
     reviews = [reviewed(decision, pseudonyms) for decision in decisions]
     if wanted.images:
         reviews = [_with_files(r, d, folder, pseudonyms) for r, d in zip(reviews, decisions, strict=True)]
