@@ -20,7 +20,8 @@ from qcnode.assess.verdict import judge
 from qcnode.case import Prediction, Verdict, Weights
 from qcnode.cli import app as qcnode_app
 from qcnode.cohort.format import read_cohort
-from qcnode.config import Config, ReviewSettings, Task, Threshold
+from qcnode.config import Config, ReviewSettings, Storage, Task, Threshold
+from qcnode.doctor import examine
 from qcnode.outcome import Predicted, draw, write_outcome
 from qcnode.review import Review
 from qcnode.store.database import Database, open_database
@@ -184,6 +185,18 @@ def test_the_node_judges_by_it(site: tuple[Path, dict[float, str], int]) -> None
     assert version.startswith(f"{load_card(PACKAGED).version}+reviews.")
     assert len(version) <= 64  # LO
     assert loaded.predictor.weights.sha256 != load_card(PACKAGED).digest()
+
+
+def test_doctor_says_which_threshold_the_decisions_ask_for(site: tuple[Path, dict[float, str], int], tmp_path: Path) -> None:
+    weights = site[0] / f"model-{STRICT}"
+    reviews = load_card(weights).reviews
+    assert reviews is not None
+    for value in (0.75, reviews.threshold):
+        task = Task(weights=str(weights), predicted_dsc=Threshold(value=value))
+        config = Config(tasks={"cardiac-sax": task}, storage=Storage(directory=tmp_path))
+        check = next(check for check in examine(config) if check.name == "threshold cardiac-sax")
+        assert check.ok == (value == reviews.threshold)
+        assert f"about {reviews.patients} patients ask for tasks.cardiac-sax.predicted_dsc.value {reviews.threshold:g}" in check.detail
 
 
 def test_what_was_calibrated_is_calibrated_again(site: tuple[Path, dict[float, str], int], tmp_path: Path) -> None:

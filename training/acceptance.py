@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
+from qcnode.assess.model_card import ReliabilityFacts
 from qcnode.errors import ConfigurationError
 
 FloatArray = npt.NDArray[np.float64]
@@ -69,17 +70,6 @@ class AcceptanceCurve(NamedTuple):
         return np.asarray(SLIPS + (1 - 2 * SLIPS) * expit(self.intercept + self.slope * predicted))
 
 
-class ReliabilityBin(NamedTuple):
-    """Predictions from `low` on and below `high`: decisions, their patients, the share accepted (weighed) and what the curve says there."""
-
-    low: float
-    high: float
-    decisions: int
-    patients: int
-    accepted: float
-    curve: float
-
-
 def fit_acceptance(decisions: Decisions, *, acceptance: float, seed: int) -> tuple[AcceptanceCurve, Threshold]:
     """The curve, and the prediction at which it crosses `acceptance`, bootstrapped over patients.
 
@@ -113,7 +103,7 @@ def failure_mass(decisions: Decisions) -> FloatArray:
     return np.asarray(decisions.weights * (~decisions.accepted + decisions.blind / max(drawn, 1)))
 
 
-def reliability(decisions: Decisions, curve: AcceptanceCurve, edges: Sequence[float]) -> list[ReliabilityBin]:
+def reliability(decisions: Decisions, curve: AcceptanceCurve, edges: Sequence[float]) -> list[ReliabilityFacts]:
     """Acceptance per bin of predictions, bins without a decision left out."""
     bins = []
     names = np.asarray(decisions.patients)
@@ -123,7 +113,16 @@ def reliability(decisions: Decisions, curve: AcceptanceCurve, edges: Sequence[fl
             weights = decisions.weights[here]
             accepted = float(weights @ decisions.accepted[here] / weights.sum())
             expected = float(weights @ curve.at(decisions.predicted[here]) / weights.sum())
-            bins.append(ReliabilityBin(low, high, int(here.sum()), len(set(names[here])), round(accepted, 3), round(expected, 3)))
+            bins.append(
+                ReliabilityFacts(
+                    low=low,
+                    high=high,
+                    decisions=int(here.sum()),
+                    patients=len(set(names[here])),
+                    accepted=round(accepted, 3),
+                    curve=round(expected, 3),
+                )
+            )
     return bins
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from qcnode.assess.model_card import CalibrationFacts, ModelCard, ReliabilityFacts, ReviewFacts, load_card
+from qcnode.assess.model_card import CalibrationFacts, ModelCard, ReviewFacts, load_card
 from qcnode.cohort.format import ReviewedQuery, read_cohort
 from qcnode.errors import ConfigurationError
 from training.acceptance import LEVEL, Decisions, failure_mass, fit_acceptance, reliability
@@ -71,7 +71,7 @@ def recalibrate(
         threshold=value,
         threshold_interval=(round(threshold.low, 3), round(threshold.high, 3)),
         level=LEVEL,
-        reliability=tuple(ReliabilityFacts(**row._asdict()) for row in reliability(decisions, curve, EDGES)),
+        reliability=tuple(reliability(decisions, curve, EDGES)),
         judged_by=tuple(sorted(known)),
     )
     calibration = card.calibration.model_copy(update={"failure_below": value, **point._asdict()})

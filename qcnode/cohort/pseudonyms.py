@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from qcnode.uids import uid_of_digest
+
 KEY_FILE = "pseudonym.key"
 _REGISTERED = "1.2.840.10008."  # DICOM's own UIDs (PS3.6, annex A): SOP classes, transfer syntaxes
 _KEY_BYTES = 32
@@ -30,13 +32,8 @@ class Pseudonyms:
         return self._digest("patient", patient_id).hex()[:16] if patient_id else self._digest("study", study_instance_uid).hex()[:16]
 
     def uid(self, uid: str) -> str:
-        """A UID in place of this one, "2.25." and a UUID (PS3.5, B.2); DICOM's own stay."""
-        if self.keep or not uid or uid.startswith(_REGISTERED):
-            return uid
-        digest = bytearray(self._digest("uid", uid)[:16])
-        digest[6] = digest[6] & 0x0F | 0x80  # RFC 9562: version 8, of the maker's own making
-        digest[8] = digest[8] & 0x3F | 0x80
-        return f"2.25.{int.from_bytes(digest, 'big')}"
+        """A UID in place of this one; DICOM's own stay."""
+        return uid if self.keep or not uid or uid.startswith(_REGISTERED) else uid_of_digest(self._digest("uid", uid))
 
     def name(self, kind: str, name: str) -> str:
         """A reader, a case ..."""
