@@ -51,6 +51,11 @@ def review(patient: str, number: int, rating: int | None, files: Sequence[str], 
     )  # fmt: skip
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)  # tiny networks: threads would only wait for one another
+
+
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantoms with a good query (6 stars), a shifted one (2) and one without the base, which nobody rated."""
