@@ -73,7 +73,7 @@ class RatedViews:
     @property
     def channels(self) -> int:
         """What the network is given of a view: its contrasts, then its tissues."""
-        return self.contrasts.shape[1] + self.tissues.shape[1]
+        return int(self.contrasts.shape[1] + self.tissues.shape[1])
 
 
 class RatingBatch(NamedTuple):
@@ -151,10 +151,9 @@ def views_of(query: RatedQuery, card: ModelCard, settings: RatingSettings) -> Ra
     inside = np.argwhere(tissues.any(0))
     centre = inside.mean(0) if len(inside) else (np.asarray(values.shape[1:]) - 1) / 2
     step = settings.pixel_mm / spacing
-    contrasts, drawn = (
-        np.stack([_plane(channels, _AXES[view], centre, step, settings.side, order) for view in settings.views])
-        for channels, order in ((values, 1), (tissues, 0))
-    )
+    slices = [_Slice(_AXES[view], centre, step, settings.side) for view in settings.views]
+    contrasts = np.stack([s.of(values, order=1) for s in slices])
+    drawn = np.stack([s.of(tissues, order=0) for s in slices])
     return RatedViews(query.patient, query.case, query.rating, query.predicted_dsc, contrasts, drawn)
 
 
@@ -200,19 +199,23 @@ def _agreement(rating: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) 
     return Agreement(round(float(np.abs(rating - found).mean()), 4), r)
 
 
-def _plane(
-    channels: npt.NDArray[np.generic], axis: int, centre: npt.NDArray[np.float64], step: npt.NDArray[np.float64], side: int, order: int
-) -> FloatArray:
-    """The slice (channel, side, side) of channels (channel, z, y, x) across `axis`; step: voxels per pixel along each axis; 0 outside.
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """The square across `axis` around `centre` (z, y, x); step: voxels per pixel along each axis."""
 
-    order: 1 is linear, 0 the nearest voxel.
-    """
-    number = int(np.clip(round(float(centre[axis])), 0, channels.shape[1 + axis] - 1))
-    along = [a for a in range(3) if a != axis]
-    pixels = np.arange(side) - (side - 1) / 2
-    where = np.meshgrid(*(centre[a] + pixels * step[a] for a in along), indexing="ij")
-    cut = np.take(channels, number, 1 + axis).astype(np.float32)
-    return np.stack([map_coordinates(plane, where, order=order) for plane in cut]).astype(np.float32)
+    axis: int
+    centre: npt.NDArray[np.float64]
+    step: npt.NDArray[np.float64]
+    side: int
+
+    def of(self, channels: npt.NDArray[np.generic], *, order: Literal[0, 1]) -> FloatArray:
+        """Values (channel, side, side) of channels (channel, z, y, x), linear or (order 0) of the nearest voxel; 0 outside."""
+        number = int(np.clip(round(float(self.centre[self.axis])), 0, channels.shape[1 + self.axis] - 1))
+        pixels = np.arange(self.side) - (self.side - 1) / 2
+        lines = [self.centre[a] + pixels * self.step[a] for a in range(3) if a != self.axis]
+        where = np.stack(np.meshgrid(*lines, indexing="ij"))
+        cut = np.take(channels, number, 1 + self.axis).astype(np.float32)
+        return np.stack([map_coordinates(plane, where, order=order) for plane in cut])
 
 
 def _fitted(queries: Sequence[RatedViews], settings: RatingSettings, run: Path, fold: int, progress: Progress) -> nn.Module:
