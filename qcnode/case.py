@@ -210,7 +210,7 @@ class Prediction:
 
     dsc_interval, nsd_interval: (low, high), which hold the true values with the probability `interval_level`; None where the weights are
     not calibrated. image_p_value, query_p_value: conformal p-values of "is like the training data", small where it is not; the model card's
-    cut-offs decide `image_is_novel` and `query_is_novel`.
+    cut-offs decide `image_is_novel` and `query_is_novel`. spread_features: what the intervals are made of, by name.
     """
 
     predicted_dsc: float
@@ -229,6 +229,7 @@ class Prediction:
     query_p_value: float | None = None
     image_is_novel: bool = False
     query_is_novel: bool = False
+    spread_features: dict[str, float] = field(default_factory=dict)
 
     @property
     def error_voxels(self) -> dict[str, int]:

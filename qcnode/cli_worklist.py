@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from qcnode import __version__
+from qcnode.cohort.pseudonyms import Pseudonyms, node_key
+from qcnode.cohort.write import Wanted, new_folder, write_cohort
 from qcnode.config import load_config
+from qcnode.errors import ConfigurationError
 from qcnode.review import Review
 from qcnode.store.database import open_database
+from qcnode.store.final_decisions import DecisionFilters
 from qcnode.store.worklist import WAITING, Decision, Filters, Item, Judgement, Order, Worklist
 
 worklist_app = typer.Typer(help="Segmentations that a radiologist should look at, worst first.", no_args_is_help=True)
@@ -27,7 +32,10 @@ ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configur
 ItemArgument = Annotated[int, typer.Argument(help="The item's number, as `qcnode worklist list` shows it.")]
 ReaderOption = Annotated[str, typer.Option("--reader", "-r", default_factory=getpass.getuser, help="Who acts.", show_default="login name")]
 
+
 DEFAULT_CONFIG = Path("config.yaml")
+EXIT_NO_DECISION = 4
+_DAY = ["%Y-%m-%d"]
 _HIDDEN = "hidden"
 
 
@@ -150,6 +158,51 @@ def undo(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAUL
     with _review(config) as review:
         claimed = review.undo(item, reader, _now())
     console.print(f"Item {item} is undecided, and claimed by {escape(reader)} until {_clock_time(claimed.lease_until)}.")
+
+
+@worklist_app.command()
+def export(
+    reader: ReaderOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write; new or empty.", file_okay=False)],
+    task: Annotated[str | None, typer.Option("--task", help="Decisions about this task only.")] = None,
+    since: Annotated[datetime | None, typer.Option(formats=_DAY, metavar="DAY", help="Decided on this day or later (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=_DAY, metavar="DAY", help="Decided on this day or earlier (UTC).")] = None,
+    images: Annotated[bool, typer.Option("--images", help="The query SEGs and images, too: training needs them, calibration not.")] = False,
+    identifiable: Annotated[
+        bool, typer.Option("--identifiable", help="Keep UIDs, readers, comments and times; images as they were received.")
+    ] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Write final decisions and ratings as a cohort that `python -m training` reads (docs/training.md, "From decisions to thresholds").
+
+    Of each segmentation the last final decision; never one that is still held. Without --identifiable, UIDs, readers, cases and patients
+    appear under pseudonyms, months stand in place of times, comments stay here, and of images only listed attributes leave. Who exports
+    what is kept in the audit.
+
+    Exit codes: 0 written; 4 no final decision fits; 2 wrong usage or configuration; 1 anything else.
+    """
+    storage = load_config(config).storage.directory
+    wanted = Wanted(task, since.date() if since else None, until.date() if until else None, images)
+    filters = DecisionFilters(task, _midnight(since), _midnight(until, days=1))
+    folder = new_folder(out)
+    with _review(config) as review:
+        decisions = review.final_decisions(filters, reader, _now(), identifiable=identifiable, images=images)
+    if not decisions:
+        console.print("No final decision fits: nothing was written.")
+        raise typer.Exit(EXIT_NO_DECISION)
+    try:
+        manifest = write_cohort(decisions, folder, Pseudonyms(node_key(storage), identifiable), wanted, now=_now(), version=__version__)
+    except OSError as error:
+        raise ConfigurationError(f"the cohort can not be written ({error.strerror}): delete {out} and try again") from error
+    console.print(f"{escape(str(out))}: {manifest.decisions} decisions about {manifest.patients} patients.", soft_wrap=True)
+    if images and manifest.with_images < manifest.decisions:
+        left_out = manifest.decisions - manifest.with_images
+        console.print(f"{left_out} of them without images: purged (storage.keep_images_days), unreadable, or with text burned in.")
+
+
+def _midnight(day: datetime | None, days: int = 0) -> datetime | None:
+    """The beginning of that day (UTC), or of one so many days later."""
+    return None if day is None else day.replace(tzinfo=UTC) + timedelta(days=days)
 
 
 def items_table(items: Sequence[Item]) -> Table:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 from collections.abc import Iterator
 
+from qcnode.assess.model_card import ReviewFacts
 from qcnode.config import Config, Task
 from qcnode.deliver.destination import Check
 from qcnode.errors import QCNodeError
@@ -64,4 +66,14 @@ def _weights(config: Config, name: str, task: Task) -> Iterator[Check]:
     card = judged.judge.predictor.card
     yield Check(subject, True, f"{card.name} {card.version}, digest verified, {weights_directory(task.weights)}", "")
     yield Check(f"terms {name}", True, card.training.terms, "")
+    if card.reviews is not None:
+        yield _threshold(name, task, card.reviews)
     yield Check(f"device {name}", True, judged.judge.predictor.device, "")
+
+
+def _threshold(name: str, task: Task, reviews: ReviewFacts) -> Check:
+    """Weights that were calibrated to readers' decisions are meant for the threshold that was found."""
+    key, value = f"tasks.{name}.predicted_dsc.value", task.predicted_dsc.value
+    found = f"{reviews.decisions} decisions about {reviews.patients} patients ask for {key} {reviews.threshold:g}; it is {value:g}"
+    fits = math.isclose(value, reviews.threshold)
+    return Check(f"threshold {name}", fits, found, f"set {key} to {reviews.threshold:g}: the review point holds for that value alone")

@@ -38,6 +38,7 @@ class Predicted:
     """Predicted, never measured: pooled DSC and NSD at tolerance_mm, their intervals (low, high) at interval_level, the tissues' numbers.
 
     The p-values say how like the training data images and query are. All of these are None where the weights have no calibration.
+    spread_features: what the intervals were made of, by name; None in files of versions that did not keep it.
     """
 
     dsc: float
@@ -49,6 +50,7 @@ class Predicted:
     interval_level: float | None = None
     image_p_value: float | None = None
     query_p_value: float | None = None
+    spread_features: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ class CaseResult:
     """A settled case: verdict.json, preview.png, viewer/ and the DICOM objects lie in `directory`.
 
     What follows `objects` is for the radiologist's worklist only and never logged; "" where unknown. Dates are YYYYMMDD. scanner: what made
-    the images; segmenter: who made the query. blind: a PASS drawn at random, to be reviewed without the prediction.
+    the images; segmenter: who made the query. blind: a PASS drawn at random, to be reviewed without the prediction. sampling_probability:
+    the share with which such a case is put on the worklist, 1 unless it is drawn.
     """
 
     case: Case
@@ -104,6 +107,7 @@ class CaseResult:
     scanner: str = ""
     segmenter: str = ""
     blind: bool = False
+    sampling_probability: float = 1.0
 
 
 _ADAPTER = TypeAdapter(Outcome)

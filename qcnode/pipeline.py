@@ -22,7 +22,7 @@ from qcnode.case import Assessment, Case, Prediction, Reason, ReasonCode, Result
 from qcnode.errors import Rejected
 from qcnode.headers import read_header
 from qcnode.headers.particulars import read_particulars
-from qcnode.imaging.grid import Grid, Volume, resample
+from qcnode.imaging.grid import Grid, Volume, resampled
 from qcnode.imaging.read_seg import read_segmentation
 from qcnode.imaging.read_series import SeriesVolume, read_series
 from qcnode.outcome import (
@@ -119,7 +119,9 @@ def settled_result(case: Case, outcome: Outcome, directory: Path, random_pass_sh
     stack = case.contrasts.get(case.reference_contrast)
     particulars = read_particulars(case.query.path, stack.frames[0].path if stack else None)
     blind = outcome.verdict is Verdict.PASS and draw(case.case_id, "random-pass") < random_pass_share
-    return CaseResult(case, outcome, directory, result_objects(outcome, directory), **asdict(particulars), blind=blind)
+    sampled = random_pass_share if blind else 1.0
+    objects = result_objects(outcome, directory)
+    return CaseResult(case, outcome, directory, objects, **asdict(particulars), blind=blind, sampling_probability=sampled)
 
 
 def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment:
@@ -176,9 +178,7 @@ def _contrasts(case: Case, source: SeriesVolume) -> dict[str, Volume]:
     volumes = {case.reference_contrast: source.volume}
     for name, stack in case.contrasts.items():
         if name not in volumes:
-            volume = read_series(stack.frames).volume
-            values = resample(volume.array, volume.grid, source.volume.grid, nearest=False)
-            volumes[name] = Volume(values.astype(np.float32, copy=False), source.volume.grid)
+            volumes[name] = resampled(read_series(stack.frames).volume, source.volume.grid)
     return volumes
 
 
@@ -251,6 +251,7 @@ def _predicted(prediction: Prediction) -> Predicted:
         interval_level=prediction.interval_level,
         image_p_value=prediction.image_p_value,
         query_p_value=prediction.query_p_value,
+        spread_features=prediction.spread_features or None,
     )
 
 

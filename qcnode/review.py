@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from qcnode.config import ReviewSettings
 from qcnode.store.audit import AuditEntry
+from qcnode.store.final_decisions import DecisionFilters, FinalDecision
 from qcnode.store.worklist import Facets, Filters, Item, Judgement, Order, Overview, Worklist, WorklistError
 
 _TELLING = ("verdict",)
@@ -126,6 +127,10 @@ class Review:
         Returns the items that are decided and not yet `passed_on`: the newly decided ones, and those that a crash left.
         """
         return self._worklist.finalise_due(now)
+
+    def final_decisions(self, filters: DecisionFilters, by: str, now: datetime, *, identifiable: bool, images: bool) -> list[FinalDecision]:
+        """Of each query the last final decision, for `by` to take out; nothing in them is hidden. The audit says what leaves with them."""
+        return self._worklist.final_decisions(filters, by, now, {"identifiable": identifiable, "images": images})
 
     def passed_on(self, item_id: int, now: datetime) -> None:
         """What follows from the decision (a report to the PACS) is queued: `finalise_due` returns the item no more."""

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "errors", "tissues", "headers", "outcome"}
+BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids"}
 ROAD = BOTTOM | {"config", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
 ALLOWED = {
     "": set(),
@@ -17,6 +17,7 @@ ALLOWED = {
     "tissues": {"case"},
     "headers": {"case", "errors"},
     "outcome": {"case"},
+    "uids": set(),
     "config": {"errors"},
     "dicom_listener": BOTTOM | {"config"},
     "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox"},
@@ -30,6 +31,8 @@ ALLOWED = {
     "tasks": BOTTOM | {"config", "pipeline", "assess", "ingest"},
     "review": BOTTOM | {"config", "store"},
     "decisions": BOTTOM | {"config", "report", "store"},
+    "cohort.format": BOTTOM,
+    "cohort": BOTTOM | {"store"},
     "web": BOTTOM | {"config", "store", "review"},
     "ups": BOTTOM | {"config", "dicom_listener", "report", "store", "review"},
     "workers": ROAD | {"review"},
@@ -38,11 +41,11 @@ ALLOWED = {
     "doctor": ROAD | {"node"},
     "demo.phantom": BOTTOM | {"imaging"},
     "demo": ROAD | {"imaging", "node", "web.passwords"},
-    "cli_worklist": ROAD | {"review"},
+    "cli_worklist": ROAD | {"review", "cohort"},
     "cli_users": ROAD | {"web.passwords"},
     "cli": ROAD | {"node", "directory", "doctor", "demo", "cli_worklist", "cli_users"},
     "__main__": {"cli"},
-    "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom"},
+    "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }
 ONLY_IN = {
     "pynetdicom": ("qcnode.dicom_listener", "qcnode.ingest", "qcnode.ups.scp", "qcnode.deliver.c_store", "qcnode.demo.pacs"),
@@ -77,17 +80,17 @@ def _imports(path: Path) -> set[str]:
 
 
 def _layer(module: str) -> str:
-    """`qcnode.store.inbox` -> `store`; `demo.phantom` is a layer of its own."""
+    """`qcnode.store.inbox` -> `store`; `demo.phantom` and `cohort.format` are layers of their own."""
     if module.startswith("training"):
         return "training"
     inner = module.removeprefix("qcnode").lstrip(".")
-    return "demo.phantom" if inner == "demo.phantom" else inner.split(".")[0]
+    return inner if inner in ("demo.phantom", "cohort.format") else inner.split(".")[0]
 
 
 def _is_allowed(importer: str, imported: str) -> bool:
     mine, theirs = _layer(importer), _layer(imported)
     inner = imported.removeprefix("qcnode.")
-    if mine == theirs or (mine == "demo" and theirs == "demo.phantom") or inner == "__version__":
+    if mine == theirs or theirs in (f"{mine}.phantom", f"{mine}.format") or inner == "__version__":
         return True
     return any(inner == permitted or inner.startswith(permitted + ".") for permitted in ALLOWED[mine] if permitted)
 

@@ -191,8 +191,10 @@ def test_some_passes_are_drawn_always_the_same(case: Case, tmp_path: Path) -> No
     assert good.verdict is Verdict.PASS
     assert not settled_result(case, good, tmp_path / "good", 0).blind
     assert settled_result(case, good, tmp_path / "good", 1).blind
+    assert settled_result(case, bad, tmp_path / "bad", 0.2).sampling_probability == 1.0
     assert not settled_result(case, bad, tmp_path / "bad", 1).blind
     cases = [replace(case, case_id=f"{n:064x}") for n in range(200)]
     drawn = [settled_result(c, good, tmp_path / "good", 0.2).blind for c in cases]
+    assert {settled_result(c, good, tmp_path / "good", 0.2).sampling_probability for c, d in zip(cases, drawn, strict=True) if d} == {0.2}
     assert 20 <= sum(drawn) <= 60
     assert [settled_result(c, good, tmp_path / "good", 0.2).blind for c in cases] == drawn

@@ -100,6 +100,17 @@ def test_items_of_an_older_version_stay(tmp_path: Path, steps: int) -> None:
     assert worklist.claim(3, "bob", later, later).reader == "bob"
 
 
+def test_what_was_drawn_before_counts_as_drawn_with_the_default_share(tmp_path: Path) -> None:
+    raw = _old_database(tmp_path, 5)
+    _old_item(raw, "1", "OPEN", "PASS", 0.9, blind="1")
+    _old_item(raw, "2", "OPEN", "FAIL", 0.4, blind="0")
+    raw.commit()
+    raw.close()
+    open_database(tmp_path).close()
+    found = sqlite3.connect(tmp_path / FILE_NAME).execute("SELECT case_id, sampling_probability FROM worklist_item ORDER BY case_id")
+    assert found.fetchall() == [("1", 0.05), ("2", 1.0)]
+
+
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     first = open_database(tmp_path / "deep" / "er")
     with first.begin() as connection:

@@ -183,19 +183,28 @@ def _scaled(
 
 
 def review_point(
-    predicted: FloatArray, failed: npt.NDArray[np.bool_], patients: Patients, *, wanted_recall: float, seed: int, confidence: float = 0.9
+    predicted: FloatArray,
+    failed: npt.NDArray[np.bool_] | FloatArray,
+    patients: Patients,
+    *,
+    wanted_recall: float,
+    seed: int,
+    confidence: float = 0.9,
+    weights: FloatArray | None = None,
 ) -> ReviewPoint:
     """The smallest prediction below which `wanted_recall` of the failures lie by its lower one-sided bound, bootstrapped over patients.
 
-    Predictions are 0...1, so a point just above 1, where every query is looked at, is the last resort; None where nothing failed.
+    failed: how many failures each query stands for; weights: how many queries (1 if None). Predictions are 0...1, so a point just above 1,
+    where every query is looked at, is the last resort; None where nothing failed.
     """
+    failed = np.asarray(failed, float)
     if not failed.any():
         return ReviewPoint(None, None, None, None)
     points = np.arange(1, 1002) / 1000.0
     known, which = np.unique(np.asarray(patients), return_inverse=True)
     caught = np.zeros((len(known), len(points)))
-    np.add.at(caught, which[failed], (predicted[failed, None] < points).astype(float))
-    failures = np.bincount(which, failed.astype(float), len(known))
+    np.add.at(caught, which, failed[:, None] * (predicted[:, None] < points))
+    failures = np.bincount(which, failed, len(known))
     rng = np.random.default_rng([seed, 32])
     times = rng.multinomial(len(known), np.full(len(known), 1 / len(known)), _DRAWS)
     drawn = times @ failures
@@ -203,7 +212,7 @@ def review_point(
     bounds = np.quantile(recalls, 1 - confidence, axis=0)
     chosen = int(np.argmax(bounds >= wanted_recall))
     recall = float(caught[:, chosen].sum() / failures.sum())
-    rate = float((predicted < points[chosen]).mean())
+    rate = float(np.average(predicted < points[chosen], weights=weights))
     return ReviewPoint(float(points[chosen]), round(recall, 4), round(float(bounds[chosen]), 4), round(rate, 4))
 
 

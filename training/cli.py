@@ -14,10 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+import qcnode
 from qcnode.errors import QCNodeError
 from training import stages
 from training.config import Recipe, Tier, read_recipe
 from training.progress import Progress as Report
+from training.recalibrate import recalibrate, tell
 
 app = typer.Typer(
     help="Train, calibrate, evaluate and export the networks of qcnode. In order: generate, fit, calibrate, export, evaluate.",
@@ -105,17 +107,56 @@ def fit(
 
 @app.command()
 def calibrate(
-    recipe: RecipeFile,
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe, as for the other commands; left out with --reviews.")] = None,
     run: Run = None,
     tier: TierChoice = Tier.CPU,
     variant: Annotated[str, typer.Option(help="As given to `fit`.")] = "quality",
     fold: Annotated[int | None, typer.Option(help="Judge the queries of one fold only and fit nothing, to run folds side by side.")] = None,
+    reviews: Annotated[Path | None, typer.Option(help="What `qcnode worklist export` wrote: calibrate to a site's decisions.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="With --reviews: what judged, a packaged name or a model folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --reviews: the model folder to write, for config.yaml.")] = None,
+    acceptance: Annotated[
+        float, typer.Option(min=0.05, max=0.95, help="With --reviews: share of segmentations accepted at the threshold.")
+    ] = 0.5,
 ) -> None:
-    """Judge the training patients out of fold; fit intervals, review point, error-map thresholds and novelty tests to that."""
+    """Judge the training patients out of fold; fit intervals, review point, error-map thresholds and novelty tests to that.
+
+    With --reviews: fit the threshold of predicted DSC and the review point to final decisions of a site's readers. That needs a packaged
+    or exported model, and no recipe, run folder or images.
+    """
+    if reviews is not None:
+        if recipe is not None or weights is None or out is None:
+            raise typer.BadParameter("--reviews needs --weights and --out, and no recipe.")
+        with _errors():
+            done = recalibrate(_model_folder(weights), reviews, out, acceptance=acceptance)
+            tell(done, out, Console(width=None if sys.stdout.isatty() else 130))
+        return
+    if recipe is None:
+        raise typer.BadParameter("Name a recipe, or give --reviews with --weights and --out.")
     with _errors(), _progress() as progress:
         settings, folder = _prepared(recipe, tier, run)
         model = stages.calibrate_run(settings, folder, progress, variant, fold)
         console.print(f"{model}: calibrated" if fold is None else f"fold {fold}: judged")
+
+
+@app.command("fit-rating")
+def fit_rating(
+    reviews: Annotated[Path, typer.Option(help="What `qcnode worklist export --images` wrote.")],
+    weights: Annotated[Path, typer.Option(help="A packaged name or a model folder: its card says contrasts, tissues and orientation.")],
+    run: Annotated[Path, typer.Option(help="Folder for checkpoints and ratings.json; a killed run goes on.")],
+    settings: Annotated[Path | None, typer.Option(help="YAML with what training/methods/star_rating.py should do otherwise.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task's name in config.yaml, where it is not the card's.")] = None,
+) -> None:
+    """Learn readers' stars (paper 002) from rated segmentations; compare, out of fold, with the mean rating and with predicted DSC."""
+    from training.methods.star_rating import fit_rating as fit_stars
+    from training.methods.star_rating import read_settings
+
+    with _errors(), _progress() as progress:
+        found = fit_stars(read_settings(settings), reviews, _model_folder(weights), run, progress, task)
+    console.print(f"{found.queries} rated segmentations of {found.patients} patients, out of fold:")
+    for name, agreement in (("slices", found.network), ("mean rating", found.mean_rating), ("predicted DSC", found.predicted_dsc)):
+        r = "–" if agreement.r is None else f"{agreement.r:.2f}"
+        console.print(f"{name:>14}: mean absolute error {agreement.mae:.2f} stars, r {r}")
 
 
 @app.command()
@@ -161,6 +202,12 @@ def _prepared(recipe: Path, tier: Tier, run: Path | None) -> tuple[Recipe, Path]
     if settings.threads:
         torch.set_num_threads(settings.threads)
     return settings, run or Path("var") / settings.name
+
+
+def _model_folder(weights: Path) -> Path:
+    """A model folder, or the one that the package has under this name."""
+    packaged = Path(qcnode.__file__).parent / "models" / weights
+    return packaged if not weights.exists() and packaged.is_dir() else weights
 
 
 def _data(data: Path | None) -> Path:

@@ -70,18 +70,18 @@ def write_model(recipe: Recipe, run: Path, folder: Path, name: str = "quality") 
     for stored, file in ((quality, WEIGHTS), (pseudo, PSEUDO_WEIGHTS)):
         save_file({prefix + k: _half(v) for prefix, weights in stored.items() for k, v in weights.items()}, folder / file)
         (folder / file).chmod(0o644)
-    _write(_card(recipe, tuple(FileDigest(name=n, sha256=sha256_of(folder / n)) for n in (WEIGHTS, PSEUDO_WEIGHTS))), folder)
+    write_card(_card(recipe, tuple(FileDigest(name=n, sha256=sha256_of(folder / n)) for n in (WEIGHTS, PSEUDO_WEIGHTS))), folder)
     return folder
 
 
 def calibrated_model(folder: Path, calibration: CalibrationFacts, novelty: NoveltyFacts) -> None:
     """Put what calibration found into the card."""
-    _write(load_card(folder).model_copy(update={"calibration": calibration, "novelty": novelty}), folder)
+    write_card(load_card(folder).model_copy(update={"calibration": calibration, "novelty": novelty}), folder)
 
 
 def record_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Put the results of an evaluation into the card."""
-    _write(load_card(folder).model_copy(update={"results": dict(results)}), folder)
+    write_card(load_card(folder).model_copy(update={"results": dict(results)}), folder)
 
 
 def export(run: Path, folder: Path) -> ModelCard:
@@ -107,9 +107,10 @@ def _half(tensor: Tensor) -> Tensor:
     return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
 
 
-def _write(card: ModelCard, folder: Path) -> None:
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write model_card.json, lists of numbers in a line each."""
     text = json.dumps(card.model_dump(mode="json"), indent=1)
-    flat = re.sub(r"\[[^][{}\"]*\]", lambda found: " ".join(found.group().split()), text)  # lists of numbers in a line each
+    flat = re.sub(r"\[[^][{}\"]*\]", lambda found: " ".join(found.group().split()), text)
     (folder / CARD_NAME).write_text(flat + "\n")
 
 

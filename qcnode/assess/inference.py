@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from qcnode.assess import novelty
 from qcnode.assess.calibration import interval
 from qcnode.assess.inputs import PseudoReferenceSettings, tissue_groups
-from qcnode.assess.members import Look, Member, MemberEstimate
+from qcnode.assess.members import SPREAD_FEATURES, Look, Member, MemberEstimate
 from qcnode.assess.model_card import CARD_NAME, ModelCard, load_card
 from qcnode.assess.networks.plane_unet import PlaneUNet
 from qcnode.assess.networks.qcresunet import Design, QCResUNet
@@ -111,6 +111,7 @@ class QCPredictor:
             query_p_value=query_p,
             image_is_novel=facts is not None and image_p is not None and novelty.is_novel(facts.image, image_p),
             query_is_novel=facts is not None and query_p is not None and novelty.is_novel(facts.query, query_p),
+            spread_features=dict(zip(SPREAD_FEATURES, features.tolist(), strict=True)),
         )
 
     def error_map(self, estimates: Sequence[MemberEstimate]) -> Segmentation:

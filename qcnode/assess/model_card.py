@@ -157,8 +157,9 @@ class IntervalFacts(_Frozen):
 class CalibrationFacts(_Frozen):
     """How sure the predictions are, from residuals of patients that the predicting network had not seen.
 
-    level: share of truths within an interval. failure_below: the DSC under which a query has failed. flag_below: predicted DSC under which
-    queries must be looked at to find `recall` of the failures; recall_bound: its lower confidence bound over patients; review_rate: share
+    level: share of truths within an interval. failure_below: the DSC under which a query has failed; with ReviewFacts the predicted DSC
+    under which it is not accepted, and a failure is what was not. flag_below: predicted DSC under which queries must be looked at to find
+    `recall` of the failures; recall_bound: its lower confidence bound over patients; review_rate: share
     of the queries below. None where the records held no failure. error_map_thresholds: probability from which a voxel counts as wrong, per
     tissue.
     """
@@ -175,6 +176,41 @@ class CalibrationFacts(_Frozen):
     error_map_thresholds: tuple[float, ...]
     patients: int
     queries: int
+
+
+class ReliabilityFacts(_Frozen):
+    """Queries with a predicted DSC from `low` on and below `high`: the share accepted, and the one that the fitted curve says."""
+
+    low: float
+    high: float
+    decisions: int
+    patients: int
+    accepted: float
+    curve: float
+
+
+class ReviewFacts(_Frozen):
+    """The final decisions of a site's readers that CalibrationFacts.failure_below and its review point were fitted to.
+
+    cohort_sha256: digest of the exported decisions. accepted: how many of `decisions`; blind: how many without the prediction, drawn at
+    random from what passed. since, until: months (YYYY-MM). threshold: predicted DSC at which the share `acceptance` is accepted;
+    threshold_interval: over patients, at `level`. judged_by: digests of the cards of these networks whose predictions were decided about.
+    """
+
+    cohort_sha256: str
+    decisions: int
+    accepted: int
+    blind: int
+    patients: int
+    readers: int
+    since: str
+    until: str
+    acceptance: float
+    threshold: float
+    threshold_interval: tuple[float, float]
+    level: float
+    reliability: tuple[ReliabilityFacts, ...]
+    judged_by: tuple[str, ...]
 
 
 class FeatureGroup(_Frozen):
@@ -231,6 +267,7 @@ class ModelCard(_Frozen):
     training: TrainingFacts
     calibration: CalibrationFacts | None = None
     novelty: NoveltyFacts | None = None
+    reviews: ReviewFacts | None = None
     results: dict[str, Any]
     weights_file: str
     files: tuple[FileDigest, ...]
@@ -250,7 +287,8 @@ class ModelCard(_Frozen):
 
     def digest(self) -> str:
         """SHA-256 of everything that shapes a prediction: the card, which holds its files' digests, without the results measured later."""
-        return hashlib.sha256(self.model_copy(update={"results": {}}).model_dump_json().encode()).hexdigest()
+        absent = {"reviews"} if self.reviews is None else None  # cards from before there were any keep their digest
+        return hashlib.sha256(self.model_copy(update={"results": {}}).model_dump_json(exclude=absent).encode()).hexdigest()
 
 
 def load_card(model_dir: Path) -> ModelCard:

@@ -87,6 +87,13 @@ def resample(array: npt.NDArray[np.generic], source: Grid, target: Grid, *, near
     return values.astype(array.dtype)
 
 
+def resampled(volume: Volume, grid: Grid) -> Volume:
+    """The volume on another grid, linear, 0 outside; as it is where it lies on that grid already."""
+    if volume.grid == grid:
+        return volume
+    return Volume(resample(volume.array, volume.grid, grid, nearest=False).astype(np.float32, copy=False), grid)
+
+
 def _triple(values: npt.ArrayLike) -> tuple[float, float, float]:
     x, y, z = (float(v) for v in np.asarray(values, float))
     return (x, y, z)

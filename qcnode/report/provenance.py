@@ -18,6 +18,7 @@ from qcnode.case import Weights
 from qcnode.report.codes import ARTIFICIAL_INTELLIGENCE, DEVICE
 from qcnode.report.identity import text_of
 from qcnode.report.inputs import ReportInputs
+from qcnode.uids import uid_of_digest
 
 PRODUCT = "qcnode"
 Kind = Literal["report", "error_map", "summary", "key_object"]
@@ -40,11 +41,8 @@ def result_uid(kind: Kind, *, case_id: str, weights: Weights | None, judging_dig
 
 
 def stable_uid(*parts: str) -> str:
-    """A UID that `parts` alone decide, at most 44 characters: "2.25." and a UUID made of a digest (PS3.5 B.2)."""
-    digest = bytearray(sha256("\0".join((PRODUCT, *parts)).encode()).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x80  # RFC 9562: version 8, a UUID of the maker's own digest
-    digest[8] = digest[8] & 0x3F | 0x80
-    return f"2.25.{int.from_bytes(digest, 'big')}"
+    """A UID that `parts` alone decide, at most 44 characters."""
+    return uid_of_digest(sha256("\0".join((PRODUCT, *parts)).encode()).digest())
 
 
 def uid_for(inputs: ReportInputs, kind: Kind, entity: str = "instance") -> str:

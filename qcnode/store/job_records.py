@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 from qcnode.case import Case, Reason, ResultObject, Verdict, Weights
+from qcnode.store.database import Database
 
 QueryState = Literal["WAITING", "MATCHED", "NOT_APPLICABLE", "UNASSESSABLE", "RESULT", "LABELMAP"]
 
@@ -62,3 +66,21 @@ class JobCounts:
     queries: dict[str, int]
     cases: dict[str, int]
     verdicts: dict[str, int]
+
+
+_CASE = TypeAdapter(Case)
+
+
+def case_content(case: Case, database: Database) -> str:
+    """A case as JSON, its paths as the database keeps them."""
+    return json.dumps(_CASE.dump_python(case), default=database.relative)
+
+
+def case_of(content: str, database: Database) -> Case:
+    """A case from its JSON, with absolute paths again."""
+    case, absolute = _CASE.validate_json(content), database.absolute
+    contrasts = {
+        name: replace(stack, frames=tuple(replace(frame, path=absolute(frame.path)) for frame in stack.frames))
+        for name, stack in case.contrasts.items()
+    }
+    return replace(case, query=replace(case.query, path=absolute(case.query.path)), contrasts=contrasts)

@@ -12,14 +12,13 @@ from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, insert, select, update
 
 from qcnode.case import Case, Reason, ReasonCode, ResultObject, Verdict, Weights
 from qcnode.outcome import CaseResult
 from qcnode.store.database import Database
 from qcnode.store.items import REASONS
-from qcnode.store.job_records import ClaimedCase, JobCounts, Query, QueryState, SettledCase
+from qcnode.store.job_records import ClaimedCase, JobCounts, Query, QueryState, SettledCase, case_content, case_of
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, held
 from qcnode.store.new_items import add_item, supersede_items
 from qcnode.store.outbox import add_deliveries
@@ -42,7 +41,6 @@ CASE_MOVES: Moves = {
     "DONE": frozenset(),
     "SUPERSEDED": frozenset({"PENDING"}),  # matching came back to it before it was ever judged
 }
-_CASE = TypeAdapter(Case)
 
 
 class Jobs:
@@ -72,7 +70,7 @@ class Jobs:
         query = select(case_table.c.content).where(of_study)
         with self._database.read() as connection:
             contents = connection.execute(query.order_by(case_table.c.created_at, case_table.c.case_id)).scalars().all()
-        return [self._case(content) for content in contents]
+        return [case_of(content, self._database) for content in contents]
 
     def put_case(self, case: Case, now: datetime) -> bool:
         """Queue a case; False when it is known already. Its query becomes MATCHED (UNASSESSABLE when the case has a problem).
@@ -89,7 +87,7 @@ class Jobs:
             if known is not None:
                 connection.execute(delete(case_table).where(case_table.c.case_id == case.case_id))
             predecessor = case.predecessor_case_id or _last_judged(connection, case.query.sop_instance_uid)
-            content = json.dumps(_CASE.dump_python(replace(case, predecessor_case_id=predecessor)), default=self._database.relative)
+            content = case_content(replace(case, predecessor_case_id=predecessor), self._database)
             columns = {
                 "case_id": case.case_id,
                 "query_sop_instance_uid": case.query.sop_instance_uid,
@@ -115,7 +113,7 @@ class Jobs:
         claim = update(case_table).where(case_table.c.case_id == oldest).values(columns)
         with self._database.begin() as connection:
             row = connection.execute(claim.returning(case_table.c.content, case_table.c.attempts)).one_or_none()
-        return None if row is None else ClaimedCase(self._case(row.content), owner, row.attempts, now + lease)
+        return None if row is None else ClaimedCase(case_of(row.content, self._database), owner, row.attempts, now + lease)
 
     def extend(self, claimed: ClaimedCase, now: datetime, lease: timedelta) -> ClaimedCase:
         """Keep a claim for longer. Raises LeaseLost."""
@@ -192,15 +190,6 @@ class Jobs:
             "weights": None if outcome.weights is None else json.dumps(asdict(outcome.weights)),
             "result_directory": self._database.relative(result.directory),
         }
-
-    def _case(self, content: str) -> Case:
-        """A case from its JSON, with absolute paths again."""
-        case, absolute = _CASE.validate_json(content), self._database.absolute
-        contrasts = {
-            name: replace(stack, frames=tuple(replace(frame, path=absolute(frame.path)) for frame in stack.frames))
-            for name, stack in case.contrasts.items()
-        }
-        return replace(case, query=replace(case.query, path=absolute(case.query.path)), contrasts=contrasts)
 
     def _result(self, chosen: ColumnElement[bool]) -> SettledCase | None:
         last = select(case_table).where(chosen, case_table.c.state == "DONE").order_by(case_table.c.settled_at.desc()).limit(1)

@@ -59,6 +59,7 @@ def add_item(connection: Connection, database: Database, result: CaseResult, now
         "rank": _rank(result),
         "person_words": person_words(result.patient_name, result.patient_id, result.accession_number),
         "blind": result.blind,
+        "sampling_probability": result.sampling_probability,
         "reasons": json.dumps(REASONS.dump_python(result.outcome.reasons)),
         "preview_path": database.relative(preview) if preview.is_file() else None,
         "viewer_path": database.relative(viewer) if viewer.is_dir() else None,

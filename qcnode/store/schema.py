@@ -224,6 +224,7 @@ item_table = _table(
         Column("rating", Integer),
         Column("decision_reasons", String, nullable=False),  # JSON
         Column("passed_on_at", UtcDateTime),  # DECIDED only: what follows from the decision is queued
+        Column("sampling_probability", Float, nullable=False, server_default="1"),  # with which such a result is put here
     ),
     Index("item_to_find", "state", "rank", "created_at", *_FOUND_BY),
     Index("item_by_decision", "decided_at"),

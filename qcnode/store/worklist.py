@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select, update
 from qcnode.store import audit, item_queries
 from qcnode.store.audit import AuditEntry
 from qcnode.store.database import Database
+from qcnode.store.final_decisions import DecisionFilters, FinalDecision, read_final_decisions
 from qcnode.store.item_queries import Facets, Filters, Order
 from qcnode.store.items import (
     ITEM_MOVES,
@@ -170,6 +171,14 @@ class Worklist:
         """What follows from the final decision is queued: `finalise_due` returns the item no more."""
         with self._database.begin() as connection:
             _set(connection, _row(connection, item_id), passed_on_at=now)
+
+    def final_decisions(self, filters: DecisionFilters, by: str, now: datetime, details: Mapping[str, Any] = _NONE) -> list[FinalDecision]:
+        """Of each query the last final decision. That `by` took them out is audited; `details` say for what."""
+        with self._database.begin() as connection:
+            found = read_final_decisions(connection, self._database, filters, now)
+            details = {"decisions": len(found), "task": filters.task} | dict(details)
+            audit.record(connection, at=now, actor=by, action="export", subject="worklist", details=details)
+        return found
 
     def counts(self) -> dict[str, int]:
         """state -> number of items."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from qcnode.assess.model_card import Contrast
 from qcnode.case import FrameRef
-from qcnode.imaging.grid import Volume, resample
+from qcnode.imaging.grid import Volume, resampled
 from qcnode.imaging.read_seg import read_segmentation
 from qcnode.imaging.read_series import SeriesVolume, read_series
 from qcnode.tissues import Structure, map_segments
@@ -88,9 +88,7 @@ class DicomCohort:
             if chosen == tuple(frames):
                 volumes.append(source.volume)
             else:
-                other = read_series(chosen).volume
-                values = resample(other.array, other.grid, source.volume.grid, nearest=False)
-                volumes.append(Volume(values.astype(np.float32, copy=False), source.volume.grid))
+                volumes.append(resampled(read_series(chosen).volume, source.volume.grid))
         return tuple(volumes)
 
     def _reference_labels(self, reference: Held, source: SeriesVolume) -> Labels:

@@ -5,7 +5,14 @@ A step is a module with STATEMENTS. It is never changed once released; a databas
 
 from dataclasses import dataclass
 
-from qcnode.store.migrations import m0001_first_tables, m0002_intervals, m0003_review, m0004_decision_reports, m0005_ups
+from qcnode.store.migrations import (
+    m0001_first_tables,
+    m0002_intervals,
+    m0003_review,
+    m0004_decision_reports,
+    m0005_ups,
+    m0006_sampling,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,4 +29,5 @@ MIGRATIONS = (
     Migration("0003-review", m0003_review.STATEMENTS),
     Migration("0004-decision-reports", m0004_decision_reports.STATEMENTS),
     Migration("0005-ups", m0005_ups.STATEMENTS),
+    Migration("0006-sampling", m0006_sampling.STATEMENTS),
 )
