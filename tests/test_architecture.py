@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "errors", "tissues", "headers", "outcome"}
+BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "regions", "sampling"}
 ROAD = BOTTOM | {"config", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
 ALLOWED = {
     "": set(),
@@ -17,6 +17,8 @@ ALLOWED = {
     "tissues": {"case"},
     "headers": {"case", "errors"},
     "outcome": {"case"},
+    "regions": set(),
+    "sampling": {"case", "outcome"},
     "config": {"errors"},
     "ingest": BOTTOM | {"config", "store.inbox"},
     "imaging": BOTTOM,
