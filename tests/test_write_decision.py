@@ -165,7 +165,8 @@ def test_marks_are_codes_and_say_which_region_they_are_about():
 def test_a_revision_says_why_and_two_readers_are_both_named():
     document = written(VARIANTS["revised by two, with marked regions"]())
     assert said(document, "revision-reason") == ["the base was read wrongly"]
-    assert said(document, "128774") == ["jane", "joe"]
+    assert [i.PersonName for i in items(document, "121008")] == ["jane^"], "the document is in the words of one"
+    assert [i.PersonName for i in items(document, "agreeing-reader")] == ["joe^"]
     assert said(written(inputs()), "revision-reason") == []
 
 

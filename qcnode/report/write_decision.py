@@ -119,8 +119,7 @@ def _content(inputs: DecisionInputs, query: Dataset) -> sr.ContentSequence:
     root = sr.ContainerContentItem(codes.IMAGING_MEASUREMENT_REPORT, template_id="1500")
     root.ContentSequence = sr.ContentSequence()
     root.ContentSequence.extend(sr.LanguageOfContentItemAndDescendants(codes.ENGLISH))
-    for observer in (inputs.observer, *inputs.agreeing):
-        root.ContentSequence.extend(_observation_context(observer))
+    root.ContentSequence.extend(_observation_context(inputs.observer))
     modifier = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
     root.ContentSequence.append(sr.CodeContentItem(codes.PROCEDURE_REPORTED, codes.PROCEDURE, modifier))
     root.ContentSequence.append(_evaluations(inputs, query))
@@ -155,6 +154,8 @@ def _evaluations(inputs: DecisionInputs, query: Dataset) -> sr.ContainerContentI
         if text:
             items.append(sr.TextContentItem(concept, text, contains))
     items += [_marked(marked) for marked in said.regions]
+    # not as a second observer: TID 1500 has room for it, and validators have none
+    items += [sr.PnameContentItem(codes.AGREEING_READER, _person_name(other), contains) for other in inputs.agreeing]
     container = sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=contains)
     container.ContentSequence = sr.ContentSequence(items)
     return container

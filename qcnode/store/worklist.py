@@ -35,6 +35,7 @@ from qcnode.store.items import (
 )
 from qcnode.store.overview import Overview, read_overview
 from qcnode.store.readings import Reading, has_read, keep_reading, readings_of, standing
+from qcnode.store.refusals import require_held, require_reader, require_state, require_unread
 from qcnode.store.schema import item_table
 
 __all__ = [
@@ -54,15 +55,6 @@ __all__ = [
 ]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
-_TAKEN: dict[str, ErrorCode] = {"CLAIMED": "claimed-by-another", "HELD": "held", "DECIDED": "decided", "SUPERSEDED": "superseded"}
-"""Why an item can not be had."""
-_REFUSALS: dict[str, tuple[str, ErrorCode]] = {
-    "CLAIMED": ("there is no decision to take back", "not-held"),
-    "HELD": ("take the decision back first", "held"),
-    "DECIDED": ("the decision is final", "decided"),
-    "SUPERSEDED": ("another segmentation or result has replaced it", "superseded"),
-}
-"""Why the reader who has an item can not do this with it."""
 
 
 class Worklist:
@@ -133,8 +125,8 @@ class Worklist:
                 _set(connection, row, lease_until=lease_until)
             else:
                 row = _expire(connection, row, now) if has_run_out(row, now) else row
-                _require(row, ("OPEN",), "claimed")
-                _require_unread(connection, row, reader)
+                require_state(row, ("OPEN",), "claimed")
+                require_unread(connection, row, reader)
                 _move(connection, row, "CLAIMED", "claim", reader, now, reader=reader, claimed_at=now, lease_until=lease_until)
         return self.show(item_id, now)
 
@@ -142,7 +134,7 @@ class Worklist:
         """`reader` is still at it. Nothing is audited: nothing changes hands."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader, "CLAIMED")
+            require_reader(row, reader, "CLAIMED")
             _set(connection, row, lease_until=lease_until)
         return self.show(item_id, now)
 
@@ -150,8 +142,8 @@ class Worklist:
         """`reader` gives the item back undecided; a held decision is taken back with it."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader, "CLAIMED", "HELD")
-            _require_held(row, now)
+            require_reader(row, reader, "CLAIMED", "HELD")
+            require_held(row, now)
             _give_up(connection, row, "release", reader, now)
         return self.show(item_id, now)
 
@@ -159,8 +151,8 @@ class Worklist:
         """`by` gives an open item, or one that anybody has claimed, to the reader `to`. Who may do so is the caller's concern."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require(row, WAITING, "given to another reader")
-            _require_unread(connection, row, to)
+            require_state(row, WAITING, "given to another reader")
+            require_unread(connection, row, to)
             columns = {"reader": to, "claimed_at": now, "lease_until": lease_until}
             _move(connection, row, "CLAIMED", "reassign", by, now, {"from": row.reader, "to": to}, **columns)
         return self.show(item_id, now)
@@ -180,7 +172,7 @@ class Worklist:
             said["regions"] = {number: mark.value for number, mark in sorted(judgement.marks.items())}
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader, "CLAIMED")
+            require_reader(row, reader, "CLAIMED")
             _move(connection, row, "HELD", "decide", reader, now, said, **columns)
         return self.show(item_id, now)
 
@@ -188,8 +180,8 @@ class Worklist:
         """`reader` takes the held decision back and has the item claimed again."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader, "HELD")
-            _require_held(row, now)
+            require_reader(row, reader, "HELD")
+            require_held(row, now)
             _move(connection, row, "CLAIMED", "undo", reader, now, **NO_DECISION | {"lease_until": lease_until})
         return self.show(item_id, now)
 
@@ -288,39 +280,6 @@ def _finalise(connection: Connection, row: Any, now: datetime) -> None:
     else:
         columns = NO_CLAIM | NO_DECISION | {"stage": following.value}
         _move(connection, row, "OPEN", "finalise", audit.NODE, now, {"next": following.value}, **columns)
-
-
-def _require_unread(connection: Connection, row: Any, reader: str) -> None:
-    """The second and the third reading are another reader's. A revision is anybody's whom the caller lets."""
-    if row.stage in (Stage.SECOND, Stage.ADJUDICATION) and has_read(connection, row.item_id, reader):
-        raise WorklistError(f"{reader} has judged item {row.item_id} already; it needs another reader", "already-read")
-
-
-def _require(row: Any, states: tuple[str, ...], act: str) -> None:
-    """The item is in one of the states; `act` says what can not be done to it otherwise."""
-    if row.state not in states:
-        by = f" by {row.reader}" if row.reader else ""
-        raise WorklistError(f"item {row.item_id} is {row.state}{by} and can not be {act}", _TAKEN[row.state])
-
-
-def _require_reader(row: Any, reader: str, *states: str) -> None:
-    """The item is in one of the states, and it is `reader` who has it.
-
-    A lease that ran out unnoticed still counts, for nobody else has begun.
-    """
-    if row.state in ("CLAIMED", "HELD") and row.reader != reader:
-        what = "is claimed" if row.state == "CLAIMED" else "has a decision held"
-        raise WorklistError(f"item {row.item_id} {what} by {row.reader}, not by {reader}", "claimed-by-another")
-    if row.state == "OPEN":
-        raise WorklistError(f"item {row.item_id} is OPEN; claim it first", "not-claimed")
-    if row.state not in states:
-        hint, code = _REFUSALS[row.state]
-        raise WorklistError(f"item {row.item_id} is {row.state}; {hint}", code)
-
-
-def _require_held(row: Any, now: datetime) -> None:
-    if row.state == "HELD" and row.held_until <= now:
-        raise WorklistError(f"item {row.item_id}: the decision is final, its time to be taken back is over", "decided")
 
 
 def _audit(connection: Connection, row: Any, action: str, actor: str, now: datetime, **details: Any) -> None:

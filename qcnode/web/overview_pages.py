@@ -51,7 +51,7 @@ def audit_trail(
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
 ) -> Response:
     """Who did what and when, newest first."""
-    entries = context.audit.before(before, _AUDIT_LINES)
+    entries = context.review.without_secrets(context.audit.before(before, _AUDIT_LINES))
     return render(request, "audit.html", principal, entries=[(e, details_in_words(e)) for e in entries], more=len(entries) == _AUDIT_LINES)
 
 
@@ -59,7 +59,7 @@ def details_in_words(entry: AuditEntry) -> str:
     """The details that are no patient's and tell nothing of a blind case: decision, reasons, readers, roles."""
     shown = {
         name: entry.details[name]
-        for name in ("decision", "rating", "reasons", "from", "to", "reader", "role", "address")
+        for name in ("decision", "rating", "reasons", "because", "from", "to", "reader", "role", "address")
         if entry.details.get(name)
     }
     return ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in shown.items())
