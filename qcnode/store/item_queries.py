@@ -108,7 +108,8 @@ def chosen(filters: Filters, now: datetime) -> ColumnElement[bool]:
         conditions.append(and_(_I.reader == filters.reader, ~_has_run_out(now)))
     if filters.free_for is not None:
         conditions.append(or_(_I.state != "CLAIMED", _I.reader == filters.free_for, _has_run_out(now)))
-        conditions.append(or_(_I.stage == Stage.FIRST, ~_has_judged(filters.free_for)))
+        is_anybodys = or_(_I.stage.not_in((Stage.SECOND, Stage.ADJUDICATION)), _I.state.not_in(WAITING))
+        conditions.append(or_(is_anybodys, ~_has_judged(filters.free_for)))
     conditions += [func.instr(_I.person_words, word) > 0 for word in person_words(filters.text).split()]
     return and_(true(), *conditions)
 

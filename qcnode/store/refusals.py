@@ -50,5 +50,6 @@ def require_reader(row: Any, reader: str, *states: str) -> None:
 
 
 def require_held(row: Any, now: datetime) -> None:
+    """A decision that is held can still be taken back; `finalise_due` may be late."""
     if row.state == "HELD" and row.held_until <= now:
         raise WorklistError(f"item {row.item_id}: the decision is final, its time to be taken back is over", "decided")

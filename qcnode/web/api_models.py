@@ -202,6 +202,14 @@ class DayOut(_Answer):
     decided: dict[Decision, int]
 
 
+class ReadersOut(_Answer):
+    """Agreement of first and second readers; kappa: Cohen's, null where it is not defined."""
+
+    read_twice: int
+    agreed: int
+    kappa: float | None
+
+
 class OverviewOut(_Answer):
     """The worklist in figures; review_rate and agreement are shares, null where there is nothing to count."""
 
@@ -216,6 +224,7 @@ class OverviewOut(_Answer):
     held: int
     oldest_open: datetime | None
     oldest_item_id: int | None
+    readers: ReadersOut
     deliveries: dict[str, dict[str, int]]
 
     @classmethod
