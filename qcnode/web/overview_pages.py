@@ -59,7 +59,7 @@ def details_in_words(entry: AuditEntry) -> str:
     """The details that are no patient's and tell nothing of a blind case: decision, reasons, readers, roles."""
     shown = {
         name: entry.details[name]
-        for name in ("decision", "rating", "reasons", "because", "from", "to", "reader", "role", "address")
+        for name in ("decision", "rating", "reasons", "from", "to", "reader", "role", "address")
         if entry.details.get(name)
     }
     return ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in shown.items())
