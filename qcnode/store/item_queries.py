@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, and_, exists, func, or
 
 from qcnode.case import Verdict
 from qcnode.store.items import WAITING, Stage, person_words
+from qcnode.store.readings import is_of
 from qcnode.store.schema import item_table, reading_table
 
 _I = item_table.c
@@ -134,7 +135,7 @@ def _is_shown() -> ColumnElement[bool]:
 
 
 def _has_judged(reader: str) -> ColumnElement[bool]:
-    return exists().where(reading_table.c.item_id == _I.item_id, reading_table.c.reader == reader)
+    return exists().where(reading_table.c.item_id == _I.item_id, is_of(reader))
 
 
 def _ordering(order: Order) -> list[ColumnElement[Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from qcnode.regions import Mark
 from qcnode.store.items import FOLLOWING, Decision, Stage, marks_of
@@ -44,8 +44,13 @@ def readings_of(connection: Connection, item_id: int) -> list[Reading]:
 
 
 def has_read(connection: Connection, item_id: int, reader: str) -> bool:
-    """Whether a final reading of the item is this reader's."""
-    return connection.execute(select(_R.reading_id).where(_R.item_id == item_id, _R.reader == reader)).first() is not None
+    """Whether a final reading of the item is this reader's, in whatever case the command line writes the name."""
+    return connection.execute(select(_R.reading_id).where(_R.item_id == item_id, is_of(reader))).first() is not None
+
+
+def is_of(reader: str) -> ColumnElement[bool]:
+    """The condition that a reading is this reader's: names of accounts differ by more than case."""
+    return func.lower(_R.reader) == func.lower(reader)
 
 
 def keep_reading(connection: Connection, row: Any) -> Stage | None:
