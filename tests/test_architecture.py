@@ -16,7 +16,7 @@ ALLOWED = {
     "errors": {"case"},
     "tissues": {"case"},
     "headers": {"case", "errors"},
-    "outcome": {"case"},
+    "outcome": {"case", "regions"},
     "regions": set(),
     "sampling": {"case", "outcome"},
     "config": {"errors"},
