@@ -20,10 +20,11 @@ from qcnode.cohort.pseudonyms import Pseudonyms, node_key
 from qcnode.cohort.write import Wanted, new_folder, write_cohort
 from qcnode.config import load_config
 from qcnode.errors import ConfigurationError
+from qcnode.regions import Mark
 from qcnode.review import Review
 from qcnode.store.database import open_database
 from qcnode.store.final_decisions import DecisionFilters
-from qcnode.store.worklist import WAITING, Decision, Filters, Item, Judgement, Order, Worklist
+from qcnode.store.worklist import WAITING, Decision, Filters, Item, Judgement, Order, Reading, Stage, Worklist
 
 worklist_app = typer.Typer(help="Segmentations that a radiologist should look at, worst first.", no_args_is_help=True)
 console = Console()
@@ -54,6 +55,15 @@ _DECISIONS = {
 }
 
 
+def _marks(written: list[str]) -> dict[int, Mark]:
+    """ "3=not-real" and the like. Raises typer.BadParameter."""
+    try:
+        pairs = [mark.split("=", 1) for mark in written]
+        return {int(number): Mark(mark.upper().replace("-", "_")) for number, mark in pairs}
+    except ValueError as error:
+        raise typer.BadParameter("--region is written as 1=real, 2=not-real or 3=unsure") from error
+
+
 @contextmanager
 def _review(config: Path) -> Iterator[Review]:
     settings = load_config(config)
@@ -73,11 +83,12 @@ def list_items(
     config: ConfigOption = DEFAULT_CONFIG,
     all_states: Annotated[bool, typer.Option("--all", help="Decided and superseded items, too.")] = False,
     order: Annotated[Order, typer.Option("--order", help="What comes first.")] = Order.WORST,
+    stage: Annotated[Stage | None, typer.Option("--stage", case_sensitive=False, help="Only items at this reading.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 100,
 ) -> None:
     """Show the items that wait, worst first. What was drawn at random shows no prediction until its decision is final."""
     with _review(config) as review:
-        page = review.page(Filters(states=() if all_states else WAITING), order, 0, limit, _now())
+        page = review.page(Filters(states=() if all_states else WAITING, stage=stage), order, 0, limit, _now())
     if not page.total:
         console.print("The worklist is empty.")
         return
@@ -91,10 +102,17 @@ def show(item: ItemArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Show one item with its reasons, its preview picture and everything that was done with it."""
     with _review(config) as review:
         found, entries = review.show(item, _now()), review.history(item, _now())
+        regions, readings = review.regions(item, _now()), review.readings(item, _now())
     table = Table(show_header=False)
     for name, value in _rows(found):
         table.add_row(name, escape(value))
     console.print(table)
+    for region in regions:
+        slices = f"slices {region.first_slice + 1} to {region.last_slice + 1}"
+        mark = found.marks[region.number].lower().replace("_", " ") if region.number in found.marks else "not marked"
+        console.print(f"error region {region.number}: {escape(region.tissue)}, {slices}, {region.volume_ml:g} ml, {mark}")
+    for reading in readings:
+        console.print(escape(_reading(reading)), soft_wrap=True)
     for entry in entries:
         console.print(f"{entry.at:%Y-%m-%d %H:%M:%S} {escape(entry.actor)}: {entry.action} {escape(str(entry.details))}", soft_wrap=True)
 
@@ -136,17 +154,20 @@ def decide(
     comment: Annotated[str, typer.Option("--comment", "-m", help="Free text, kept with the decision.")] = "",
     reasons: Annotated[list[str] | None, typer.Option("--reason", help="One of review.reasons; may be repeated.")] = None,
     rating: Annotated[int | None, typer.Option("--rating", min=1, max=6, help="1 (worst) to 6 (best) stars.")] = None,
+    regions: Annotated[list[str] | None, typer.Option("--region", help="Whether an error region is real: 1=real; may be repeated.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Decide about the query segmentation. An item that nobody holds is claimed on the way.
 
     The decision is held for review.hold_minutes, and can be taken back; then the running node makes it final.
     """
+    marks = _marks(regions or [])
     with _review(config) as review:
         now = _now()
         if review.show(item, now).state == "OPEN":
             review.claim(item, reader, now)
-        held = review.decide(item, reader, Judgement(_DECISIONS[decision], tuple(reasons or ()), comment, rating), now)
+        judgement = Judgement(_DECISIONS[decision], tuple(reasons or ()), comment, rating, marks)
+        held = review.decide(item, reader, judgement, now)
     console.print(f"Item {item}: {decision}.")
     if review.settings.hold_minutes:
         console.print(f"Held until {_clock_time(held.held_until)}, then final; `qcnode worklist undo {item}` takes it back.")
@@ -158,6 +179,19 @@ def undo(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAUL
     with _review(config) as review:
         claimed = review.undo(item, reader, _now())
     console.print(f"Item {item} is undecided, and claimed by {escape(reader)} until {_clock_time(claimed.lease_until)}.")
+
+
+@worklist_app.command()
+def reopen(
+    item: ItemArgument,
+    because: Annotated[str, typer.Option("--because", "-m", help="Why the decision is to be revised.")],
+    reader: ReaderOption,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Revise a final decision, whoever made it. It stands until another one is final; the document about that one replaces the earlier."""
+    with _review(config) as review:
+        claimed = review.reopen(item, reader, because, _now(), of_anybody=True)
+    console.print(f"Item {item} is reopened, and claimed by {escape(reader)} until {_clock_time(claimed.lease_until)}.")
 
 
 @worklist_app.command()
@@ -218,8 +252,15 @@ def items_table(items: Sequence[Item]) -> Table:
 
 def _state(i: Item) -> str:
     if i.state in ("CLAIMED", "HELD"):
-        return f"{i.state} {i.reader}" if i.decision is None else f"{i.decision}, held, {i.reader}"
-    return i.decision or i.state
+        said = f"{i.state} {i.reader}" if i.decision is None else f"{i.decision}, held, {i.reader}"
+    else:
+        said = i.decision or i.state
+    return said if i.stage is Stage.FIRST or i.state in ("DECIDED", "SUPERSEDED") else f"{said}, {i.stage.lower()}"
+
+
+def _reading(r: Reading) -> str:
+    words = filter(None, (r.decision, f"{r.rating}/6" if r.rating else "", *r.reasons, r.comment))
+    return f"{r.stage.lower()} reading, {r.reader}: {' '.join(words)}" + (f" (revised: {r.because})" if r.because else "")
 
 
 def _rows(i: Item) -> list[tuple[str, str]]:

@@ -201,12 +201,22 @@ class Observers(_Section):
 ReviewReason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
 
 
+class SecondReader(_Section):
+    """Which items two readers judge independently: a share of all, drawn at random, and all of a verdict or task."""
+
+    share: float = Field(default=0, ge=0, le=1)
+    verdicts: tuple[Literal["REVIEW", "FAIL", "UNASSESSABLE"], ...] = ()
+    tasks: tuple[str, ...] = ()
+
+
 class ReviewSettings(_Section):
     """The radiologist's worklist: how long a claim and a held decision last, what a reader can tick, what is drawn at random."""
 
     lease_minutes: float = Field(default=15, gt=0)
     hold_minutes: float = Field(default=5, ge=0)
     random_pass_share: float = Field(default=0.05, ge=0, le=1)
+    random_blind_share: float | None = Field(default=None, ge=0, le=1)
+    second_reader: SecondReader = SecondReader()
     reasons: tuple[ReviewReason, ...] = (
         "tissue missed",
         "too much segmented",

@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 from qcnode.config import Observers
 from qcnode.errors import Retryable
 from qcnode.outcome import ReaderDecision
+from qcnode.regions import MarkedRegion, read_regions
 from qcnode.report.inputs import Predecessor
 from qcnode.report.results import write_object
 from qcnode.report.write_decision import DecisionInputs, Observer, write_decision
@@ -39,11 +40,13 @@ class DecisionReporting:
 
         Raises Retryable where the disk fails or the case's report can not be read, ValueError for an item that is not decided.
         """
-        decision = _decision(item)
+        if item.state != "DECIDED":
+            raise ValueError(f"item {item.item_id} is {item.state}: nothing final was decided")
         unreported = self.reports.unreported(item)
         if unreported is None:
             return False
         try:
+            decision = _decision(item, unreported.because)
             document = write_decision(
                 DecisionInputs(
                     report=pydicom.dcmread(unreported.report),
@@ -52,6 +55,7 @@ class DecisionReporting:
                     observer=_observer(self.observers, decision.reader),
                     version=self.version,
                     predecessor=Predecessor(*astuple(unreported.predecessor)) if unreported.predecessor else None,
+                    agreeing=tuple(_observer(self.observers, other) for other in unreported.agreeing),
                 )
             )
             written = write_object(KIND, document, unreported.path)
@@ -62,9 +66,10 @@ class DecisionReporting:
         return True
 
 
-def _decision(item: Item) -> ReaderDecision:
-    if item.state != "DECIDED" or item.decision is None or item.decided_at is None or item.reader is None:
-        raise ValueError(f"item {item.item_id} is {item.state}: nothing final was decided")
+def _decision(item: Item, because: str) -> ReaderDecision:
+    if item.decision is None or item.decided_at is None or item.reader is None:
+        raise ValueError(f"item {item.item_id} is decided without a decision")
+    regions = read_regions(item.viewer_path) if item.marks else ()
     return ReaderDecision(
         decision=item.decision,
         reasons=item.decision_reasons,
@@ -72,6 +77,8 @@ def _decision(item: Item) -> ReaderDecision:
         rating=item.rating,
         reader=item.reader,
         decided_at=item.decided_at.astimezone(),
+        regions=tuple(MarkedRegion(region, item.marks[region.number]) for region in regions if region.number in item.marks),
+        because=because,
     )
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from qcnode import __version__
-from qcnode.config import Config, CStoreDestination, StowDestination
+from qcnode.case import Verdict
+from qcnode.config import Config, CStoreDestination, ReviewSettings, StowDestination
 from qcnode.decisions import DecisionReporting
 from qcnode.deliver.c_store import CStore
 from qcnode.deliver.destination import Destination
@@ -23,6 +24,7 @@ from qcnode.deliver.stow_rs import StowRs
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.review import Review
+from qcnode.sampling import Sampling
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
@@ -63,6 +65,17 @@ def wanted_kinds(settings: CStoreDestination | StowDestination) -> frozenset[str
 
 def _kinds_by_destination(config: Config) -> dict[str, frozenset[str]]:
     return {destination.name: wanted_kinds(destination) for destination in config.destinations}
+
+
+def _sampling(review: ReviewSettings) -> Sampling:
+    second, blind_share = review.second_reader, review.random_blind_share
+    return Sampling(
+        pass_share=review.random_pass_share,
+        blind_share=review.random_pass_share if blind_share is None else blind_share,
+        second_share=second.share,
+        second_verdicts=frozenset(Verdict(verdict) for verdict in second.verdicts),
+        second_tasks=frozenset(second.tasks),
+    )
 
 
 def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
@@ -202,7 +215,7 @@ class Node:
                 now=utc_now,
                 version=__version__,
                 on_result=wake_delivery,
-                random_pass_share=config.review.random_pass_share,
+                sampling=_sampling(config.review),
             ),
         )
         match = MatchStep(

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from qcnode.case import Case, Reason, ResultObject, Verdict, Weights
+from qcnode.regions import MarkedRegion
 
 FILE_NAME = "verdict.json"
 
@@ -90,8 +91,8 @@ class CaseResult:
     """A settled case: verdict.json, preview.png, viewer/ and the DICOM objects lie in `directory`.
 
     What follows `objects` is for the radiologist's worklist only and never logged; "" where unknown. Dates are YYYYMMDD. scanner: what made
-    the images; segmenter: who made the query. blind: a PASS drawn at random, to be reviewed without the prediction. sampling_probability:
-    the share with which such a case is put on the worklist, 1 unless it is drawn.
+    the images; segmenter: who made the query. blind: drawn at random, to be reviewed without the prediction. read_twice: by two readers.
+    sampling_probability: with which a case of this verdict becomes an item.
     """
 
     case: Case
@@ -107,6 +108,7 @@ class CaseResult:
     scanner: str = ""
     segmenter: str = ""
     blind: bool = False
+    read_twice: bool = False
     sampling_probability: float = 1.0
 
 
@@ -133,6 +135,7 @@ class ReaderDecision:
     """What a reader finally said of a query segmentation. `comment` may name the patient: it goes into the study, and nowhere else.
 
     decision: "ACCEPT", "REJECT" or "NEEDS_CORRECTION"; rating: 1 (worst) to 6 stars, None where none was given; decided_at: local time.
+    regions: of predicted errors, as the reader marked them. because: why an earlier decision was revised, "" where none was.
     """
 
     decision: str
@@ -141,6 +144,8 @@ class ReaderDecision:
     rating: int | None
     reader: str
     decided_at: datetime
+    regions: tuple[MarkedRegion, ...] = ()
+    because: str = ""
 
 
 def draw(case_id: str, purpose: str) -> float:

@@ -32,13 +32,13 @@ from qcnode.outcome import (
     Predicted,
     Query,
     TissueNumbers,
-    draw,
     read_outcome,
     result_objects,
     write_outcome,
 )
 from qcnode.report.inputs import Judging, Predecessor, ReportInputs
 from qcnode.report.results import write_results
+from qcnode.sampling import NO_SAMPLING, Sampling
 from qcnode.tissues import map_segments, tissue_masks
 
 
@@ -111,17 +111,23 @@ def assess_case(
     return outcome
 
 
-def settled_result(case: Case, outcome: Outcome, directory: Path, random_pass_share: float = 0) -> CaseResult:
+def settled_result(case: Case, outcome: Outcome, directory: Path, sampling: Sampling = NO_SAMPLING) -> CaseResult:
     """What the store keeps of a settled case, with the attributes by which a radiologist is sure of the patient.
 
-    A PASS is drawn for review without its prediction with the probability `random_pass_share`, always the same way for the same case.
+    `sampling` draws how it is reviewed, always the same way for the same case.
     """
     stack = case.contrasts.get(case.reference_contrast)
     particulars = read_particulars(case.query.path, stack.frames[0].path if stack else None)
-    blind = outcome.verdict is Verdict.PASS and draw(case.case_id, "random-pass") < random_pass_share
-    sampled = random_pass_share if blind else 1.0
-    objects = result_objects(outcome, directory)
-    return CaseResult(case, outcome, directory, objects, **asdict(particulars), blind=blind, sampling_probability=sampled)
+    return CaseResult(
+        case,
+        outcome,
+        directory,
+        result_objects(outcome, directory),
+        **asdict(particulars),
+        blind=sampling.is_blind(case.case_id, outcome.verdict),
+        read_twice=sampling.is_read_twice(case.case_id, outcome.verdict, case.task),
+        sampling_probability=sampling.probability(outcome.verdict),
+    )
 
 
 def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment:

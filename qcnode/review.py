@@ -1,6 +1,7 @@
 """What can be done with the worklist: the one service behind the command line, the pages and the API.
 
-Readers see a blind item without its prediction until their decision is final; everything that this service returns is made so.
+Readers see a blind item without its prediction until their decision is final, and an item that two read without what the other one says;
+everything that this service returns is made so.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from qcnode.config import ReviewSettings
-from qcnode.store.audit import AuditEntry
+from qcnode.regions import ErrorRegion, read_regions
+from qcnode.store.audit import AuditEntry, item_subject
 from qcnode.store.final_decisions import DecisionFilters, FinalDecision
-from qcnode.store.worklist import Facets, Filters, Item, Judgement, Order, Overview, Worklist, WorklistError
+from qcnode.store.worklist import Facets, Filters, Item, Judgement, Order, Overview, Reading, Stage, Worklist, WorklistError
 
-_TELLING = ("verdict",)
-"""Details of audit entries that tell what was predicted."""
+_TELLING = frozenset({"verdict"})
+"""Details of audit entries that tell what was predicted,"""
+_SAID = frozenset({"decision", "reasons", "comment", "rating", "regions"})
+"""and those that tell what a reader said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +29,14 @@ class Page:
     total: int
 
 
-def as_shown(item: Item) -> Item:
+def as_shown(item: Item, reader: str | None = None) -> Item:
     """The item as a reader may see it: without verdict, predicted numbers, intervals, reasons and preview while they are hidden.
 
-    `viewer_path` stays, for the reader needs the pictures: whoever serves it leaves out the predicted errors of an item that `is_hidden`.
+    Of two readers, each sees a decision of its own only, as long as they judge independently. `viewer_path` stays, for the reader needs the
+    pictures: whoever serves it leaves out the predicted errors of an item that `is_hidden`.
     """
+    if item.is_independent and item.reader != reader:
+        item = replace(item, decision=None, decision_reasons=(), comment=None, rating=None, marks={}, decided_at=None)
     if not item.is_hidden:
         return item
     return replace(
@@ -44,6 +51,7 @@ def as_shown(item: Item) -> Item:
         interval_level=None,
         reasons=(),
         preview_path=None,
+        sampling_probability=None,
     )
 
 
@@ -59,14 +67,28 @@ class Review:
         self._lease = timedelta(minutes=settings.lease_minutes)
         self._hold = timedelta(minutes=settings.hold_minutes)
 
-    def page(self, filters: Filters, order: Order, offset: int, limit: int, now: datetime) -> Page:
-        """At most `limit` items from `offset` on."""
+    def page(self, filters: Filters, order: Order, offset: int, limit: int, now: datetime, reader: str | None = None) -> Page:
+        """At most `limit` items from `offset` on, as `reader` may see them."""
         items, total = self._worklist.page(filters, order, offset, limit, now)
-        return Page(tuple(as_shown(item) for item in items), total)
+        return Page(tuple(as_shown(item, reader) for item in items), total)
 
-    def show(self, item_id: int, now: datetime) -> Item:
-        """One item. Raises WorklistError "gone"."""
-        return as_shown(self._worklist.show(item_id, now))
+    def show(self, item_id: int, now: datetime, reader: str | None = None) -> Item:
+        """One item, as `reader` may see it. Raises WorklistError "gone"."""
+        return as_shown(self._worklist.show(item_id, now), reader)
+
+    def regions(self, item_id: int, now: datetime) -> tuple[ErrorRegion, ...]:
+        """The regions of predicted errors that can be marked, the largest first; none while they are hidden."""
+        item = self._worklist.show(item_id, now)
+        return () if item.is_hidden else read_regions(item.viewer_path)
+
+    def readings(self, item_id: int, now: datetime) -> list[Reading]:
+        """The final readings so far, oldest first; none while another reader must not know them."""
+        return [] if self._worklist.show(item_id, now).is_independent else self._worklist.readings(item_id)
+
+    def may_read(self, item_id: int, reader: str, now: datetime) -> bool:
+        """Whether `reader` can judge the item as far as earlier readings go: a second and a third one are somebody else's."""
+        item = self._worklist.show(item_id, now)
+        return item.stage not in (Stage.SECOND, Stage.ADJUDICATION) or not self._worklist.has_read(item_id, reader)
 
     def neighbours(self, item_id: int, filters: Filters, order: Order, now: datetime) -> tuple[int | None, int | None]:
         """Numbers of the items before and after this one, which itself need not be among the chosen ones."""
@@ -82,10 +104,14 @@ class Review:
 
     def history(self, item_id: int, now: datetime) -> list[AuditEntry]:
         """Everything that was done with the item, oldest first; without what is hidden."""
-        entries = self._worklist.history(item_id)
-        if not self._worklist.show(item_id, now).is_hidden:
-            return entries
-        return [replace(e, details={name: value for name, value in e.details.items() if name not in _TELLING}) for e in entries]
+        entries, item = self._worklist.history(item_id), self._worklist.show(item_id, now)
+        left_out = (_TELLING if item.is_hidden else frozenset()) | (_SAID if item.is_independent else frozenset())
+        return [_without(entry, left_out) for entry in entries]
+
+    def without_secrets(self, entries: list[AuditEntry]) -> list[AuditEntry]:
+        """Entries about any items, without what one of two readers said as long as the other one must not know it."""
+        subjects = {item_subject(number) for number in self._worklist.read_by_one()}
+        return [_without(entry, _SAID) if entry.subject in subjects else entry for entry in entries]
 
     def viewed(self, item_id: int, reader: str, now: datetime) -> None:
         """Keep in the audit that `reader` opened the case."""
@@ -93,7 +119,7 @@ class Review:
 
     def claim(self, item_id: int, reader: str, now: datetime) -> Item:
         """`reader` takes the item for a lease; claiming one's own item again renews it."""
-        return as_shown(self._worklist.claim(item_id, reader, now, now + self._lease))
+        return as_shown(self._worklist.claim(item_id, reader, now, now + self._lease), reader)
 
     def renew(self, item_id: int, reader: str, now: datetime) -> Item:
         """`reader` is still at it: the lease begins anew."""
@@ -110,16 +136,30 @@ class Review:
     def decide(self, item_id: int, reader: str, judgement: Judgement, now: datetime) -> Item:
         """`reader`, who has claimed the item, judges the query segmentation; the decision is held, then made final by `finalise_due`.
 
-        Raises WorklistError "bad-judgement" for a reason that is not configured.
+        Raises WorklistError "bad-judgement" for a reason that is not configured, or a mark of a region that the reader can not see.
         """
         unknown = [reason for reason in judgement.reasons if reason not in self.settings.reasons]
         if unknown:
             raise WorklistError(f"unknown reason {unknown[0]!r}; review.reasons has: {', '.join(self.settings.reasons)}", "bad-judgement")
-        return as_shown(self._worklist.hold(item_id, reader, judgement, now, now + self._hold))
+        if judgement.marks:
+            strange = set(judgement.marks) - {region.number for region in self.regions(item_id, now)}
+            if strange:
+                raise WorklistError(f"item {item_id} has no error region {min(strange)}", "bad-judgement")
+        return as_shown(self._worklist.hold(item_id, reader, judgement, now, now + self._hold), reader)
 
     def undo(self, item_id: int, reader: str, now: datetime) -> Item:
         """`reader` takes a held decision back and has the item claimed again."""
-        return as_shown(self._worklist.undo(item_id, reader, now, now + self._lease))
+        return as_shown(self._worklist.undo(item_id, reader, now, now + self._lease), reader)
+
+    def reopen(self, item_id: int, reader: str, because: str, now: datetime, *, of_anybody: bool) -> Item:
+        """`reader` begins to revise a final decision of its own, or with `of_anybody` another reader's, and says why.
+
+        The decision stands until the new one is final, and when the item is given back or its lease runs out.
+        """
+        because = because.strip()
+        if not because:
+            raise WorklistError("say why the decision is to be revised", "bad-judgement")
+        return as_shown(self._worklist.reopen(item_id, reader, because, now, now + self._lease, of_anybody=of_anybody), reader)
 
     def finalise_due(self, now: datetime) -> list[Item]:
         """Make held decisions final whose time is over, and claims open whose lease ran out.
@@ -135,3 +175,7 @@ class Review:
     def passed_on(self, item_id: int, now: datetime) -> None:
         """What follows from the decision (a report to the PACS) is queued: `finalise_due` returns the item no more."""
         self._worklist.passed_on(item_id, now)
+
+
+def _without(entry: AuditEntry, names: frozenset[str]) -> AuditEntry:
+    return replace(entry, details={name: value for name, value in entry.details.items() if name not in names}) if names else entry

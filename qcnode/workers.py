@@ -37,6 +37,7 @@ from qcnode.ingest.variants import compare
 from qcnode.pipeline import assess_case, settled_result
 from qcnode.report.inputs import Predecessor
 from qcnode.review import Review
+from qcnode.sampling import NO_SAMPLING, Sampling
 from qcnode.store.inbox import Inbox
 from qcnode.store.inbox_records import DirtyStudy
 from qcnode.store.job_records import ClaimedCase
@@ -210,7 +211,7 @@ class AssessStep:
     now: Clock
     version: str
     on_result: Callable[[], None]
-    random_pass_share: float = 0
+    sampling: Sampling = NO_SAMPLING
 
     def __call__(self) -> bool:
         """One case; False where there is none."""
@@ -240,7 +241,7 @@ class AssessStep:
         outcome = assess_case(
             case, task.judge, directory, created=created, version=self.version, predecessor=predecessor, announce=announce
         )
-        self.jobs.settle(claimed, settled_result(case, outcome, directory, self.random_pass_share), self.wanted_kinds, self.now())
+        self.jobs.settle(claimed, settled_result(case, outcome, directory, self.sampling), self.wanted_kinds, self.now())
         log.info("case %s: %s %s", case.case_id[:12], outcome.verdict, ", ".join(r.code for r in outcome.reasons))
         self.on_result()
 

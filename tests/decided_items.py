@@ -1,5 +1,6 @@
 """A judged case with a real report, whose worklist item is decided: what the tests of decisions start from."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ REJECTED = Judgement(Decision.REJECT, ("leaks out",), "base", 2)
 WANTED = {"pacs": frozenset({"report", "decision"}), "web": frozenset({"report"})}
 
 
-def settle_case(database: Database, case_id: str, now: datetime, predecessor: str | None = None) -> Path:
+def settle_case(database: Database, case_id: str, now: datetime, predecessor: str | None = None, *, read_twice: bool = False) -> Path:
     """Settle a FAIL of the query, with its report on disk and due for `pacs` and `web`; returns its result directory."""
     judged = case(case_id, query=QUERY, study=STUDY, directory=database.directory, predecessor_case_id=predecessor)
     jobs = Jobs(database)
@@ -33,15 +34,16 @@ def settle_case(database: Database, case_id: str, now: datetime, predecessor: st
         if written.kind == "report":
             assert isinstance(written, ResultObject)
             report.save_as(written.path, enforce_file_format=True)
-    jobs.settle(claimed, settled, WANTED, now)
+    jobs.settle(claimed, replace(settled, read_twice=read_twice), WANTED, now)
     return settled.directory
 
 
 def decide(database: Database, seconds: float, judgement: Judgement = REJECTED, reader: str = "jane") -> Item:
-    """Decide the only item that waits, at so many seconds after the start; final at once."""
+    """Decide the only item that waits, at so many seconds after the start; final at once. One that is being revised is claimed already."""
     worklist, now = Worklist(database), at(seconds)
     (waiting,) = worklist.list()
-    worklist.claim(waiting.item_id, reader, now, now + timedelta(minutes=1))
+    if waiting.state == "OPEN":
+        worklist.claim(waiting.item_id, reader, now, now + timedelta(minutes=1))
     worklist.hold(waiting.item_id, reader, judgement, now, now)
-    (decided,) = worklist.finalise_due(now)
-    return decided
+    worklist.finalise_due(now)
+    return worklist.show(waiting.item_id, now)

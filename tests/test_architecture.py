@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids"}
+BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
 ROAD = BOTTOM | {"config", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
 ALLOWED = {
     "": set(),
@@ -16,8 +16,10 @@ ALLOWED = {
     "errors": {"case"},
     "tissues": {"case"},
     "headers": {"case", "errors"},
-    "outcome": {"case"},
+    "outcome": {"case", "regions"},
+    "regions": set(),
     "uids": set(),
+    "sampling": {"case", "outcome"},
     "config": {"errors"},
     "dicom_listener": BOTTOM | {"config"},
     "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox"},

@@ -1,6 +1,7 @@
 """How the worklist reads on the command line."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from qcnode.case import Verdict
 from qcnode.cli import app
 from qcnode.cli_worklist import items_table
 from qcnode.outcome import Predicted
+from qcnode.regions import ErrorRegion
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import Jobs
 from qcnode.store.worklist import Worklist
@@ -66,3 +68,28 @@ def test_one_item_says_the_level(database: Database, tmp_path: Path) -> None:
     assert "0.81 (0.72-0.88)" in shown["calibrated"]
     assert "90 %" in shown["calibrated"]
     assert "%" not in shown["plain"]
+
+
+def test_a_decision_is_reopened_and_its_readings_are_shown(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_worklist.console, "width", 240)
+    config = tmp_path / "config.yaml"
+    config.write_text("storage: {directory: node}\nreview: {hold_minutes: 0}\n")
+    folder = database.directory / "results/99/viewer"
+    folder.mkdir(parents=True)
+    region = ErrorRegion(1, "myocardium", 2, 4, 3, 200, 3.6, (0.0, 0.0, 0.0))
+    (folder / "viewer.json").write_text(json.dumps({"prediction": {"regions": [asdict(region)]}}))
+    number = str(put_item(database, "99", Verdict.FAIL, 0.3, 2).item_id)
+
+    def run(*words: str) -> str:
+        ran = CliRunner().invoke(app, ["worklist", *words, "--config", str(config)])
+        return ran.output + str(ran.exception or "")
+
+    assert "only a final decision can be reopened" in run("reopen", number, "-m", "misread", "-r", "ann")
+    assert "1=real, 2=not-real" in run("decide", number, "reject", "-r", "ann", "--region", "1=wrong")
+    assert "reject" in run("decide", number, "reject", "-r", "ann", "--region", "1=not-real", "-m", "base")
+    Worklist(database).finalise_due(at(10**9))
+    assert "claimed by chief" in run("reopen", number, "-m", "misread", "-r", "chief")
+    assert "revision" in run("list", "--stage", "revision")
+    shown = run("show", number)
+    assert "error region 1: myocardium, slices 3 to 5, 3.6 ml" in shown
+    assert "first reading, ann: REJECT base" in shown

@@ -1,8 +1,9 @@
 """A final decision becomes one document in the study, whatever happens in between."""
 
+import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,9 +17,10 @@ from validators import PROGRAMS, problems_of_all
 from qcnode.config import Observers, Reader
 from qcnode.decisions import DecisionReporting
 from qcnode.errors import Retryable
+from qcnode.regions import ErrorRegion, Mark
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
-from qcnode.store.items import Decision, Item
+from qcnode.store.items import Decision, Item, Judgement
 from qcnode.store.outbox import Delivery, Outbox
 from qcnode.store.worklist import Worklist
 
@@ -137,6 +139,67 @@ def test_a_changed_decision_on_the_same_result_is_a_second_document_that_names_t
         sent.append(claimed.sop_instance_uid)
         outbox.delivered(claimed, at(201))
     assert sent[-2:] == [first.SOPInstanceUID, second.SOPInstanceUID]
+
+
+def texts(document: pydicom.Dataset, concept: str) -> list[str]:
+    """What the document says under a concept of its qualitative evaluations."""
+    container = document.ContentSequence[-1]
+    found = (item for item in container.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == concept)
+    return [str(item.PersonName if item.ValueType == "PNAME" else item.TextValue) for item in found]
+
+
+def test_a_reopened_decision_is_reported_when_the_next_one_is_final_as_its_successor(database: Database) -> None:
+    directory = settle_case(database, "a", at(0))
+    worklist = Worklist(database)
+    first = decide(database, 10)
+    reporting(database).report(first, at(11))
+    worklist.passed_on(first.item_id, at(11))
+    worklist.reopen(first.item_id, "chief", "the base is right", at(20), at(80), of_anybody=True)
+    with pytest.raises(ValueError, match="CLAIMED"):
+        reporting(database).report(worklist.show(first.item_id, at(21)), at(21))
+    worklist.release(first.item_id, "chief", at(22))
+    assert not reporting(database).report(worklist.show(first.item_id, at(23)), at(23)), "given up: nothing new to tell"
+    worklist.reopen(first.item_id, "chief", "the base is right", at(30), at(90), of_anybody=True)
+    decide(database, 40, Judgement(Decision.ACCEPT), "chief")
+    (due,) = worklist.finalise_due(at(41))
+    assert reporting(database).report(due, at(41))
+    earlier, later = (pydicom.dcmread(directory / f"decision-{n}.dcm") for n in (1, 2))
+    (study,) = later.PredecessorDocumentsSequence
+    assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == earlier.SOPInstanceUID
+    assert (earlier.SeriesDescription, later.SeriesDescription) == ("QC REJECT by reader", "QC ACCEPT by reader")
+    assert (texts(earlier, "revision-reason"), texts(later, "revision-reason")) == ([], ["the base is right"])
+    assert [d.sop_instance_uid for d in queued(database)] == [earlier.SOPInstanceUID, later.SOPInstanceUID]
+
+
+@pytest.mark.parametrize(("second", "agreeing"), [(Decision.REJECT, ["ann^"]), (Decision.ACCEPT, [])], ids=["agree", "differ"])
+def test_of_two_readers_only_what_is_settled_is_reported(database: Database, second: Decision, agreeing: list[str]) -> None:
+    directory = settle_case(database, "a", at(0), read_twice=True)
+    worklist = Worklist(database)
+    decide(database, 10, Judgement(Decision.REJECT), "ann")
+    assert worklist.finalise_due(at(11)) == []
+    decided = decide(database, 20, Judgement(second), "bob")
+    if decided.state != "DECIDED":
+        assert worklist.finalise_due(at(21)) == []
+        decided = decide(database, 30, Judgement(Decision.REJECT), "chief")
+    assert reporting(database).report(decided, at(40))
+    (delivery,) = queued(database)
+    document = pydicom.dcmread(directory / "decision-1.dcm")
+    assert delivery.sop_instance_uid == document.SOPInstanceUID
+    assert document.SeriesDescription == "QC REJECT by reader"
+    assert texts(document, "agreeing-reader") == agreeing
+
+
+def test_marked_regions_are_in_the_document(database: Database) -> None:
+    directory = settle_case(database, "a", at(0))
+    (directory / "viewer").mkdir()
+    regions = [asdict(ErrorRegion(n, "myocardium", n, n, n, 100 - n, 1.5, (1.0, 2.0, 3.0))) for n in (1, 2)]
+    (directory / "viewer/viewer.json").write_text(json.dumps({"prediction": {"regions": regions}}))
+    item = decide(database, 10, Judgement(Decision.REJECT, marks={2: Mark.NOT_REAL}))
+    assert reporting(database).report(replace(item, viewer_path=directory / "viewer"), at(11))
+    container = pydicom.dcmread(directory / "decision-1.dcm").ContentSequence[-1]
+    (mark,) = (i for i in container.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "region-mark")
+    assert mark.ConceptCodeSequence[0].CodeValue == "not-real"
+    assert mark.ContentSequence[0].TextValue.startswith("Region 2: myocardium, slice 3, ")
 
 
 def test_without_a_destination_that_wants_it_the_document_is_kept(database: Database) -> None:

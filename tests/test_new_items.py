@@ -9,7 +9,7 @@ from store_samples import case, put_item, result
 from qcnode.case import Verdict
 from qcnode.outcome import Predicted
 from qcnode.store.database import Database, open_database
-from qcnode.store.worklist import Worklist
+from qcnode.store.worklist import Stage, Worklist
 
 
 @pytest.fixture
@@ -73,3 +73,21 @@ def test_a_blind_item_stands_anywhere_among_the_failures(database: Database) -> 
     assert max(places) > 45
     assert items[-1].verdict is Verdict.REVIEW
     assert [i.item_id for i in Worklist(open_database(database.directory)).list()] == [i.item_id for i in items]
+
+
+def test_the_place_of_a_blind_item_does_not_tell_its_verdict(tmp_path: Path) -> None:
+    orders = []
+    for verdict, predicted_dsc in ((Verdict.PASS, 0.95), (Verdict.FAIL, 0.1), (Verdict.REVIEW, 0.78)):
+        database = open_database(tmp_path / verdict)
+        for n in range(9):
+            put_item(database, f"f{n}".encode().hex(), Verdict.FAIL, n / 9, n)
+        for n in range(6):
+            put_item(database, f"b{n}".encode().hex(), verdict, predicted_dsc, 100 + n, blind=True)
+        orders.append([item.case_id for item in Worklist(database).list()])
+    assert orders[0] == orders[1] == orders[2]
+
+
+def test_how_an_item_is_reviewed_is_kept_with_it(database: Database) -> None:
+    item = put_item(database, "1", Verdict.PASS, 0.9, blind=True, read_twice=True, sampling_probability=0.05)
+    assert (item.stage, item.read_twice, item.sampling_probability) == (Stage.FIRST, True, 0.05)
+    assert put_item(database, "2").sampling_probability == 1

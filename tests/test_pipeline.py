@@ -16,6 +16,7 @@ from qcnode.demo.phantom_dicom import PhantomStudy, phantom_study, seg_of
 from qcnode.errors import Rejected
 from qcnode.outcome import read_outcome
 from qcnode.pipeline import Judge, assess_case, settled_result
+from qcnode.sampling import Sampling
 
 CREATED = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -189,12 +190,14 @@ def test_some_passes_are_drawn_always_the_same(case: Case, tmp_path: Path) -> No
     good = assess(case, judge_that_says(prediction(0.95)), tmp_path / "good")
     bad = assess(case, judge_that_says(prediction(0.2)), tmp_path / "bad")
     assert good.verdict is Verdict.PASS
-    assert not settled_result(case, good, tmp_path / "good", 0).blind
-    assert settled_result(case, good, tmp_path / "good", 1).blind
-    assert settled_result(case, bad, tmp_path / "bad", 0.2).sampling_probability == 1.0
-    assert not settled_result(case, bad, tmp_path / "bad", 1).blind
+    assert not settled_result(case, good, tmp_path / "good").blind
+    every = Sampling(pass_share=1, blind_share=0, second_share=1)
+    passed, failed = settled_result(case, good, tmp_path / "good", every), settled_result(case, bad, tmp_path / "bad", every)
+    assert (passed.blind, passed.read_twice, passed.sampling_probability) == (True, True, 1)
+    assert (failed.blind, failed.read_twice, failed.sampling_probability) == (False, True, 1)
+    some = Sampling(pass_share=0.2)
     cases = [replace(case, case_id=f"{n:064x}") for n in range(200)]
-    drawn = [settled_result(c, good, tmp_path / "good", 0.2).blind for c in cases]
-    assert {settled_result(c, good, tmp_path / "good", 0.2).sampling_probability for c, d in zip(cases, drawn, strict=True) if d} == {0.2}
-    assert 20 <= sum(drawn) <= 60
-    assert [settled_result(c, good, tmp_path / "good", 0.2).blind for c in cases] == drawn
+    drawn = [settled_result(c, good, tmp_path / "good", some) for c in cases]
+    assert 20 <= sum(result.blind for result in drawn) <= 60
+    assert {result.sampling_probability for result in drawn} == {0.2}
+    assert [settled_result(c, good, tmp_path / "good", some).blind for c in cases] == [result.blind for result in drawn]

@@ -1,5 +1,7 @@
 """The service: leases and holds as configured, reasons that are configured, and blind items that stay blind."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from store_samples import at, put_item
 
 from qcnode.case import Verdict
 from qcnode.config import ReviewSettings
+from qcnode.regions import ErrorRegion, Mark
 from qcnode.review import Review, as_shown
 from qcnode.store.database import Database, open_database
 from qcnode.store.worklist import Decision, Filters, Judgement, Order, Worklist, WorklistError
@@ -113,3 +116,74 @@ def test_reading(database: Database) -> None:
     assert service.overview(at(5), 1).backlog == 2
     service.viewed(first, "ann", at(6))
     assert service.history(first, at(7))[-1].action == "view"
+
+
+def decided_by(service: Review, number: int, reader: str, judgement: Judgement, seconds: float) -> None:
+    service.claim(number, reader, at(seconds))
+    service.decide(number, reader, judgement, at(seconds))
+    service.finalise_due(at(seconds))
+
+
+def test_of_two_readers_neither_knows_what_the_other_one_says(database: Database) -> None:
+    number = put_item(database, "1", read_twice=True).item_id
+    service = review(database, hold_minutes=1)
+    service.claim(number, "ann", at(0))
+    said = Judgement(Decision.REJECT, ("other",), "apex", 2)
+    assert service.decide(number, "ann", said, at(1)).decision is Decision.REJECT, "one's own decision is shown"
+    assert service.show(number, at(2), "ann").comment == "apex"
+
+    def told_to(reader: str | None) -> set[object]:
+        item = service.show(number, at(70), reader)
+        (listed,) = service.page(Filters(states=()), Order.WORST, 0, 10, at(70), reader).items
+        assert listed == item
+        history = service.history(number, at(70))
+        entries = [*history, *service.without_secrets(history)]
+        words = {word for entry in entries for word in ("REJECT", "apex") if word in str(entry.details)}
+        readings = {reading.comment for reading in service.readings(number, at(70))}
+        return {item.decision, item.comment, item.rating, *item.decision_reasons, *words, *readings} - {None}
+
+    assert told_to("bob") == told_to(None) == set(), "held"
+    service.finalise_due(at(61))
+    assert told_to("bob") == told_to("ann") == set(), "waiting for the second reader"
+    assert (service.may_read(number, "ann", at(70)), service.may_read(number, "bob", at(70))) == (False, True)
+    service.claim(number, "bob", at(62))
+    service.decide(number, "bob", Judgement(Decision.ACCEPT), at(63))
+    assert "apex" not in told_to("bob")
+    service.finalise_due(at(123))
+    assert told_to("chief") >= {"REJECT", "apex"}, "who settles it sees both"
+    assert [reading.reader for reading in service.readings(number, at(124))] == ["ann", "bob"]
+
+
+def test_a_revision_needs_words_and_shows_a_blind_case_to_who_knows_it(database: Database) -> None:
+    number = put_item(database, "1", Verdict.FAIL, 0.4, blind=True).item_id
+    service = review(database, hold_minutes=0)
+    assert service.show(number, at(0)).verdict is None
+    decided_by(service, number, "ann", ACCEPT, 1)
+    with pytest.raises(WorklistError, match="say why") as error:
+        service.reopen(number, "ann", "  ", at(2), of_anybody=False)
+    assert error.value.code == "bad-judgement"
+    assert service.reopen(number, "ann", " base ", at(3), of_anybody=False).because == "base"
+    assert service.show(number, at(4)).verdict is Verdict.FAIL
+    assert service.page(Filters(verdict=Verdict.FAIL), Order.WORST, 0, 9, at(4)).total == 1
+
+
+def test_marks_are_of_regions_that_the_reader_sees(database: Database) -> None:
+    folder = database.directory / "results/1/viewer"
+    folder.mkdir(parents=True)
+    region = ErrorRegion(1, "myocardium", 1, 2, 2, 34, 0.5, (0.0, 0.0, 0.0))
+    (folder / "viewer.json").write_text(json.dumps({"prediction": {"regions": [asdict(region)]}}))
+    number = put_item(database, "1", Verdict.PASS, 0.9, blind=True).item_id
+    service = review(database, hold_minutes=0)
+    marked = Judgement(Decision.REJECT, marks={1: Mark.REAL})
+    service.claim(number, "ann", at(0))
+    assert service.regions(number, at(0)) == ()
+    with pytest.raises(WorklistError, match="no error region 1"):
+        service.decide(number, "ann", marked, at(1))
+    service.release(number, "ann", at(1))
+    decided_by(service, number, "ann", ACCEPT, 2)
+    service.reopen(number, "ann", "errors seen", at(3), of_anybody=False)
+    assert service.regions(number, at(3)) == (region,)
+    with pytest.raises(WorklistError, match="no error region 2"):
+        service.decide(number, "ann", Judgement(Decision.REJECT, marks={1: Mark.REAL, 2: Mark.REAL}), at(4))
+    assert service.decide(number, "ann", marked, at(5)).marks == {1: Mark.REAL}
+    assert service.history(number, at(6))[-1].details["regions"] == {"1": "REAL"}

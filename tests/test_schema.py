@@ -96,6 +96,10 @@ def test_items_of_an_older_version_stay(tmp_path: Path, steps: int) -> None:
     assert worklist.counts() == {"OPEN": 2, "CLAIMED": 1, "DECIDED": 1, "SUPERSEDED": 1}
     old = worklist.show(4, later)
     assert (old.decision, old.comment, old.reader, old.decision_reasons, old.rating) == ("REJECT", "apex", "ann", (), None)
+    assert [(r.stage, r.reader, r.decision, r.comment, r.settles) for r in worklist.readings(4)] == [
+        ("FIRST", "ann", "REJECT", "apex", True)
+    ]
+    assert (old.stage, old.read_twice, old.sampling_probability) == ("FIRST", False, 1)
     assert worklist.finalise_due(later) == [], "a decision of the past is not sent anywhere"
     assert worklist.claim(3, "bob", later, later).reader == "bob"
 

@@ -9,6 +9,7 @@ from report_cases import SIZE, build, heart, without_geometry
 
 from qcnode.case import Verdict
 from qcnode.imaging.grid import Grid, Volume
+from qcnode.regions import read_regions
 from qcnode.report.slices import choose_slices, field_of_view, grey_window, layers_of
 from qcnode.report.viewer import write_viewer
 from qcnode.tissues import Tissue
@@ -104,6 +105,18 @@ def test_errors_are_counted_per_slice(tmp_path):
     area = errors.any(axis=0).sum(axis=(1, 2)) * 2.25
     assert plane["error_area_mm2"] == pytest.approx(area.tolist())
     assert prediction["worst_slice"] == int(area.argmax())
+
+
+def test_error_regions_are_part_of_the_prediction(tmp_path):
+    inputs = build()
+    errors = np.zeros_like(inputs.assessment.prediction.error_map)
+    errors[1, 2:4, 5:9, 5:9] = True
+    prediction = replace(inputs.assessment.prediction, error_map=errors)
+    described = written(replace(inputs, assessment=replace(inputs.assessment, prediction=prediction)), tmp_path)
+    name = prediction.tissues[1]
+    (region,) = read_regions(tmp_path / "viewer")
+    assert (region.tissue, region.voxels, region.first_slice, region.last_slice) == (name, 32, 2, 3)
+    assert len(described["prediction"]["regions"]) == 1
 
 
 def test_tissues_are_matched_by_name(tmp_path):

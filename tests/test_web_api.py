@@ -92,6 +92,10 @@ def test_deciding_claims_on_the_way(reader: Browser) -> None:
         ("/items/1/decide", {"decision": "ACCEPT", "unknown": 1}, 422, "invalid"),
         ("/items/1/decide", {"decision": "ACCEPT", "comment": "\ud800"}, 422, "invalid"),
         ("/items/99999999999999999999/claim", None, 422, "invalid"),
+        ("/items/1/decide", {"decision": "ACCEPT", "marks": {"9": "REAL"}}, 422, "bad-judgement"),
+        ("/items/1/decide", {"decision": "ACCEPT", "marks": {"one": "REAL"}}, 422, "invalid"),
+        ("/items/1/reopen", {"because": "misread"}, 409, "not-decided"),
+        ("/items/1/reopen", {"because": ""}, 422, "invalid"),
         ("/nothing", None, 404, "not-found"),
     ],
 )
@@ -146,3 +150,71 @@ def test_looking_at_an_item_is_audited(site: Site, reader: Browser) -> None:
     reader.get("/api/v1/items/1")
     reader.get("/api/v1/items/1")
     assert [e.actor for e in site.context.audit.entries() if e.action == "view"] == ["meyer"]
+
+
+def _finalise(site: Site) -> None:
+    site.clock.move(minutes=6)
+    site.review.finalise_due(site.clock())
+
+
+def test_error_regions_are_listed_and_marked(site: Site, reader: Browser) -> None:
+    status, regions = reader.call("/items/1/regions", method="GET")
+    assert (status, [(r["number"], r["tissue"], r["first_slice"], r["voxels"]) for r in regions]) == (
+        200,
+        [(1, "heart", 2, 8), (2, "heart", 1, 5)],
+    )
+    marks = {"1": "NOT_REAL", "2": "UNSURE"}
+    assert reader.call("/items/1/decide", {"decision": "ACCEPT", "marks": marks})[1]["marks"] == marks
+    site.put("3", Verdict.FAIL, 0.4, blind=True)
+    assert reader.call("/items/3/regions", method="GET") == (200, [])
+    assert reader.call("/items/3/decide", {"decision": "ACCEPT", "marks": {"1": "REAL"}})[0] == 422
+
+
+def test_a_reader_reopens_an_own_decision_and_a_supervisor_any(site: Site, reader: Browser) -> None:
+    reader.call("/items/1/decide", {"decision": "REJECT", "comment": "base"})
+    _finalise(site)
+    other, chief = site.browser("okafor"), site.browser("lund")
+    status, said = other.call("/items/1/reopen", {"because": "misread"})
+    assert (status, said["code"]) == (403, "not-yours")
+    assert reader.call("/items/1/reopen", {"because": "misread"})[1]["stage"] == "REVISION"
+    assert reader.call("/items/1/release")[1]["decision"] == "REJECT", "given up: what was decided stands"
+    assert chief.call("/items/1/reopen", {"because": "seen again"})[1]["reader"] == "lund"
+    chief.call("/items/1/decide", {"decision": "ACCEPT"})
+    _finalise(site)
+    readings = reader.call("/items/1/readings", method="GET")[1]
+    assert [(r["reader"], r["decision"], r["comment"], r["because"]) for r in readings] == [
+        ("meyer", "REJECT", "base", None),
+        ("lund", "ACCEPT", "", "seen again"),
+    ]
+
+
+def test_two_readers_learn_of_one_another_when_both_are_final(site: Site, reader: Browser) -> None:
+    site.put("3", read_twice=True)
+    reader.call("/items/3/decide", {"decision": "REJECT", "comment": "apex", "rating": 1})
+    other = site.browser("okafor")
+
+    items = ("/api/v1/items/3", "/api/v1/items?states=", "/api/v1/items/3/readings")
+    pages = ("/cases/3", "/cases/3/panel", "/?state=all", "/queue/rows?item_id=3")
+
+    def told(browser: Browser) -> list[str]:
+        texts = [browser.get(address).text for address in (*items, *pages)]
+        return [word for word in ("apex", "Rejected", '"decision":"REJECT"') for text in texts if word in text]
+
+    assert "apex" in reader.get("/api/v1/items/3").text
+    for _ in range(2):  # while it is held, and when it is final
+        assert told(other) == []
+        _finalise(site)
+    assert "apex" not in site.browser("lund").get("/audit").text
+    assert "decision REJECT" not in site.browser("lund").get("/audit").text
+    status, said = reader.call("/items/3/claim")
+    assert (status, said["code"]) == (409, "already-read")
+    assert [i["item_id"] for i in reader.get("/api/v1/items?stage=SECOND").json()["items"]] == [3]
+    other.call("/items/3/decide", {"decision": "ACCEPT"})
+    _finalise(site)
+    assert told(site.browser("lund")).count("apex") == 3, "who settles it sees both"
+    assert "decision REJECT" in site.browser("lund").get("/audit").text
+    assert other.call("/items/3/claim")[1]["code"] == "already-read"
+    assert site.browser("lund").call("/items/3/decide", {"decision": "REJECT"})[0] == 200
+    _finalise(site)
+    readers = reader.call("/overview", method="GET")[1]["readers"]
+    assert (readers["read_twice"], readers["agreed"]) == (1, 0)

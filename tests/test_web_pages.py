@@ -7,6 +7,7 @@ import pytest
 from web_samples import Browser, Site, open_site
 
 from qcnode.case import Verdict
+from qcnode.regions import Mark
 from qcnode.store.items import Decision, Judgement
 
 
@@ -287,3 +288,39 @@ def test_the_audit_trail_goes_back_page_by_page(site: Site) -> None:
     older = re.search(r'href="(/audit\?before=\d+)"', page)
     assert older
     assert "put on the worklist" in supervisor.get(older[1]).text
+
+
+def test_a_form_marks_regions_and_reopens(site: Site, reader: Browser) -> None:
+    page = reader.get("/cases/1").text
+    assert 'data-region="1" data-slice="2"' in page
+    assert "slice 3" in page
+    assert reader.submit("/cases/1/decide", decision="REJECT", **{"region-1": "REAL", "region-2": ""}) == 303
+    assert site.review.show(1, site.clock(), "meyer").marks == {1: Mark.REAL}
+    site.clock.move(minutes=6)
+    site.review.finalise_due(site.clock())
+    assert "Region 1 real" in reader.get("/cases/1").text
+    assert 'id="reopen-form"' not in site.browser("okafor").get("/cases/1").text
+    assert site.browser("okafor").submit("/cases/1/reopen", because="x") == 403
+    assert reader.submit("/cases/1/reopen", because="<b>base</b>") == 303
+    page = reader.get("/cases/1").text
+    assert "Reason: &lt;b&gt;base&lt;/b&gt;" in page
+    assert "Rejected" in page, "what stands is shown"
+
+
+@pytest.mark.parametrize("fields", [{"region-1": "MAYBE"}, {"region-x": "REAL"}, {"region-7": "REAL"}])
+def test_a_mark_that_makes_no_sense_is_refused(site: Site, reader: Browser, fields: dict[str, str]) -> None:
+    assert reader.submit("/cases/1/decide", decision="ACCEPT", **fields) == 422
+    assert site.review.show(1, site.clock()).decision is None
+
+
+def test_the_overview_tells_how_two_readers_agree(site: Site, reader: Browser) -> None:
+    assert "two-readers" not in reader.get("/overview").text
+    for case_id, second in (("91", "REJECT"), ("92", "ACCEPT"), ("93", "ACCEPT")):
+        number = site.put(case_id, read_twice=True).item_id
+        for name, decision in (("meyer", "ACCEPT" if case_id == "93" else "REJECT"), ("okafor", second)):
+            site.review.claim(number, name, site.clock())
+            site.review.decide(number, name, Judgement(Decision(decision)), site.clock())
+            site.clock.move(minutes=6)
+            site.review.finalise_due(site.clock())
+    # by hand: observed 2/3, by chance (2 * 1 + 1 * 2) / 9
+    assert "2 of 3 cases decided alike, Cohen’s kappa 0.40." in site.browser("meyer").get("/overview").text

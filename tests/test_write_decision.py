@@ -13,6 +13,7 @@ from validators import PROGRAMS, problems_of_all
 from qcnode.case import Verdict
 from qcnode.headers import read_header
 from qcnode.outcome import ReaderDecision
+from qcnode.regions import ErrorRegion, Mark, MarkedRegion
 from qcnode.report.inputs import Predecessor
 from qcnode.report.write_decision import DecisionInputs, Observer, write_decision
 from qcnode.report.write_sr import write_report
@@ -42,11 +43,21 @@ def inputs(*, images: bool = True, **changes) -> DecisionInputs:
     return replace(DecisionInputs(read, "1.2.3.3.1", SAID, Observer("jane", "jane"), "0.1.0"), **changes)
 
 
+MARKED = (
+    MarkedRegion(ErrorRegion(1, "myocardium", 3, 5, 4, 210, 3.78, (-12.5, 30.0, 101.2)), Mark.REAL),
+    MarkedRegion(ErrorRegion(3, "left ventricle", 0, 0, 0, 12, 0.216, (-10.0, 28.1, 77.0)), Mark.NOT_REAL),
+)
+
 VARIANTS = {
     "needs correction": lambda: inputs(),
     "accept": lambda: inputs(decision=replace(SAID, decision="ACCEPT", reasons=(), comment=" ", rating=None)),
     "reject, verified, successor": lambda: inputs(
         decision=replace(SAID, decision="REJECT", rating=1), observer=VERIFYING, predecessor=PREDECESSOR
+    ),
+    "revised by two, with marked regions": lambda: inputs(
+        decision=replace(SAID, regions=MARKED, because="the base was read wrongly"),
+        agreeing=(Observer("joe", "joe"),),
+        predecessor=PREDECESSOR,
     ),
     "nothing readable": lambda: inputs(images=False),
 }
@@ -138,6 +149,27 @@ def test_the_earlier_decision_is_named_as_predecessor():
     assert "PredecessorDocumentsSequence" not in written(inputs())
 
 
+def test_marks_are_codes_and_say_which_region_they_are_about():
+    document = written(inputs(decision=replace(SAID, regions=MARKED)))
+    (container,) = items(document, "C0034375")
+    marks = [item for item in container.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "region-mark"]
+    assert [mark.ConceptCodeSequence[0].CodeValue for mark in marks] == ["real", "not-real"]
+    assert [mark.ContentSequence[0].RelationshipType for mark in marks] == ["HAS PROPERTIES"] * 2
+    assert [mark.ContentSequence[0].TextValue for mark in marks] == [
+        "Region 1: myocardium, slices 4 to 6, 3.78 ml (210 voxels) around L -12.5, P 30, H 101.2 mm",
+        "Region 3: left ventricle, slice 1, 0.216 ml (12 voxels) around L -10, P 28.1, H 77 mm",
+    ]
+    assert said(written(inputs()), "region-mark") == []
+
+
+def test_a_revision_says_why_and_two_readers_are_both_named():
+    document = written(VARIANTS["revised by two, with marked regions"]())
+    assert said(document, "revision-reason") == ["the base was read wrongly"]
+    assert [i.PersonName for i in items(document, "121008")] == ["jane^"], "the document is in the words of one"
+    assert [i.PersonName for i in items(document, "agreeing-reader")] == ["joe^"]
+    assert said(written(inputs()), "revision-reason") == []
+
+
 def test_the_document_belongs_to_the_study_of_the_query():
     made = inputs()
     document = written(made)
@@ -163,6 +195,10 @@ CHANGES = {
     "reasons": {"decision": replace(SAID, reasons=SAID.reasons[:1])},
     "comment": {"decision": replace(SAID, comment="")},
     "rating": {"decision": replace(SAID, rating=None)},
+    "because": {"decision": replace(SAID, because="again")},
+    "regions": {"decision": replace(SAID, regions=MARKED)},
+    "mark": {"decision": replace(SAID, regions=(replace(MARKED[0], mark=Mark.UNSURE), MARKED[1]))},
+    "agreeing": {"agreeing": (Observer("joe", "joe"),)},
     "time": {"decision": replace(SAID, decided_at=SAID.decided_at + timedelta(microseconds=1))},
     "observer": {"observer": VERIFYING},
     "predecessor": {"predecessor": PREDECESSOR},

@@ -167,6 +167,7 @@ def write_pictures(directory: Path, predicted_dsc: float | None = 0.4) -> None:
         "query": _write(list(query), folder / "query.bin"),
         "prediction": {
             "worst_slice": 2,
+            "regions": [_region(1, 2, 8), _region(2, 1, 5)],
             "planes": [{"error_voxels": [[0, 0, 8]], "error_area_mm2": [0, 0, 8], "focus": focus}],
             **_write(list(errors), folder / "errors.bin"),
         },
@@ -178,6 +179,11 @@ def write_pictures(directory: Path, predicted_dsc: float | None = 0.4) -> None:
         directory.name, "2.25.1", Query("2.25.8", "2.25.9"), "cardiac-sax", None, None, numbers, Verdict.FAIL, (), "directory"
     )
     write_outcome(outcome, directory)
+
+
+def _region(number: int, z: int, voxels: int) -> dict[str, object]:
+    of_slices = {"first_slice": z, "last_slice": z, "worst_slice": z}
+    return {"number": number, "tissue": "heart", "voxels": voxels, "volume_ml": voxels / 125, "centre_mm": [4, 3, 8 * z]} | of_slices
 
 
 def _write(slices: list[np.ndarray], path: Path) -> dict[str, object]:

@@ -10,6 +10,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
 from qcnode.case import ReasonCode, Verdict
+from qcnode.regions import Mark
 
 SCHEME = "99QCNODE"
 
@@ -38,11 +39,15 @@ ERROR_MAP = _private("error-map", "Predicted segmentation error map")
 ALL_TISSUES = _private("all-tissues", "All segmented tissues")
 UNKNOWN_SEGMENT = _private("segment", "Segment of the query segmentation")
 
-# What a reader says of the query (CODE, TEXT), and what of it was before the reader (COMPOSITE)
+# What a reader says of the query (CODE, TEXT, PNAME), and what of it was before the reader (COMPOSITE)
 DECISION = _private("qc-decision", "Reader's decision on the query segmentation")
 DECISION_REASON = _private("decision-reason", "Reason of the reader's decision")
 DECISION_COMMENT = _private("decision-comment", "Comment on the reader's decision")
 STAR_RATING = _private("star-rating", "Reader's rating of the query segmentation")
+REVISION_REASON = _private("revision-reason", "Reason for revising the earlier decision")
+AGREEING_READER = _private("agreeing-reader", "Reader who independently decided the same")
+REGION_MARK = _private("region-mark", "Reader's mark of a predicted error region")
+ERROR_REGION = _private("error-region", "Predicted error region")
 QC_REPORT = _private("qc-report", "Segmentation QC report")
 STARS = tuple(_private(f"stars-{n}", f"{n} of 6 stars") for n in range(1, 7))
 
@@ -75,7 +80,16 @@ def reason_concept(code: ReasonCode) -> Code:
 
 def decision_concept(decision: str) -> Code:
     """The value of a "Reader's decision on the query segmentation": of ACCEPT, REJECT and NEEDS_CORRECTION."""
-    words = decision.lower().replace("_", " ")
+    return _in_words(decision)
+
+
+def mark_concept(mark: Mark) -> Code:
+    """The value of a "Reader's mark of a predicted error region"."""
+    return _in_words(mark)
+
+
+def _in_words(name: str) -> Code:
+    words = name.lower().replace("_", " ")
     return _private(words.replace(" ", "-"), words)
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qcnode.imaging.grid import Grid
+from qcnode.regions import DESCRIPTION_NAME
 from qcnode.report import colours
 from qcnode.report.durable import write_durably
 from qcnode.report.inputs import ReportInputs
+from qcnode.report.regions import error_regions
 from qcnode.report.slices import Layers, choose_slices, edge_letters, field_of_view, finite, grey_window, layers_of, slice_position_mm
 
-DIRECTORY_NAME, DESCRIPTION_NAME = "viewer", "viewer.json"
+DIRECTORY_NAME = "viewer"
 SCHEMA_VERSION = 1
 _MOST_TISSUES = 8  # bits of a byte
 _LARGEST_STORED = 65535
@@ -130,6 +132,7 @@ def _prediction(inputs: ReportInputs, layers: Layers, turns: list[_Turn], folder
     return {
         "worst_slice": int(area.argmax()) if area.any() else None,
         "planes": [_errors_of_plane(errors, layers, turn) for turn in turns],
+        "regions": [asdict(region) for region in error_regions(errors, [tissue.name for tissue in inputs.tissues], layers.grid)],
         **_write_slices(_bits(errors), folder / "errors.bin"),
     }
 

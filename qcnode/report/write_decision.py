@@ -17,6 +17,7 @@ from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from qcnode.outcome import ReaderDecision
+from qcnode.regions import MarkedRegion
 from qcnode.report import codes
 from qcnode.report.identity import CHARACTER_SET, apply_identity, identity_of_result, instance_reference, items_of, pin_times, text_of
 from qcnode.report.inputs import Predecessor
@@ -44,6 +45,7 @@ class DecisionInputs:
     """One final decision.
 
     report: the case's SR as qcnode wrote it; predecessor: the document about the decision that this one replaces; version: of qcnode.
+    agreeing: further readers who independently decided the same. The document is of `observer`, in whose words it is.
     """
 
     report: Dataset
@@ -52,6 +54,7 @@ class DecisionInputs:
     observer: Observer
     version: str
     predecessor: Predecessor | None = None
+    agreeing: tuple[Observer, ...] = ()
 
 
 def write_decision(inputs: DecisionInputs) -> Dataset:
@@ -93,7 +96,8 @@ def _uid(inputs: DecisionInputs, entity: str) -> str:
     said, observer = inputs.decision, inputs.observer
     words = (said.decision, said.reasons, said.comment, said.rating, said.reader, said.decided_at.astimezone(UTC).isoformat())
     predecessor = inputs.predecessor.sop_instance_uid if inputs.predecessor else ""
-    content = json.dumps([*words, *astuple(observer)])
+    further = (said.because, [astuple(marked) for marked in said.regions], [astuple(other) for other in inputs.agreeing])
+    content = json.dumps([*words, *astuple(observer), *further])
     return stable_uid("decision", Comprehensive3DSRStorage, entity, str(inputs.report.SOPInstanceUID), content, predecessor, inputs.version)
 
 
@@ -146,11 +150,28 @@ def _evaluations(inputs: DecisionInputs, query: Dataset) -> sr.ContainerContentI
     items += [sr.TextContentItem(codes.DECISION_REASON, reason, contains) for reason in map(_text, said.reasons) if reason]
     if said.rating is not None:
         items.append(sr.CodeContentItem(codes.STAR_RATING, codes.STARS[said.rating - 1], contains))
-    if comment := _text(said.comment):
-        items.append(sr.TextContentItem(codes.DECISION_COMMENT, comment, contains))
+    for concept, text in ((codes.DECISION_COMMENT, _text(said.comment)), (codes.REVISION_REASON, _text(said.because))):
+        if text:
+            items.append(sr.TextContentItem(concept, text, contains))
+    items += [_marked(marked) for marked in said.regions]
+    # not as a second observer: TID 1500 has room for it, and validators have none
+    items += [sr.PnameContentItem(codes.AGREEING_READER, _person_name(other), contains) for other in inputs.agreeing]
     container = sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=contains)
     container.ContentSequence = sr.ContentSequence(items)
     return container
+
+
+def _marked(marked: MarkedRegion) -> sr.CodeContentItem:
+    """A mark as a code; which region it is about as its property, in words that hold without qcnode's own viewer."""
+    region = marked.region
+    first, last = region.first_slice + 1, region.last_slice + 1
+    slices = f"slice {first}" if first == last else f"slices {first} to {last}"
+    x, y, z = region.centre_mm
+    text = f"{region.tissue}, {slices}, {region.volume_ml:g} ml ({region.voxels} voxels) around L {x:g}, P {y:g}, H {z:g} mm"
+    item = sr.CodeContentItem(codes.REGION_MARK, codes.mark_concept(marked.mark), sr.RelationshipTypeValues.CONTAINS)
+    described = sr.TextContentItem(codes.ERROR_REGION, f"Region {region.number}: {text}", sr.RelationshipTypeValues.HAS_PROPERTIES)
+    item.ContentSequence = sr.ContentSequence([described])
+    return item
 
 
 def _text(written: str) -> str:

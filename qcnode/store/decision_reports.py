@@ -12,8 +12,9 @@ from sqlalchemy import Connection, func, insert, select
 from qcnode.case import ResultObject
 from qcnode.store import audit
 from qcnode.store.database import Database
-from qcnode.store.items import Item
+from qcnode.store.items import Item, Stage
 from qcnode.store.outbox import add_deliveries
+from qcnode.store.readings import readings_of
 from qcnode.store.schema import case_table, decision_report_table, result_object_table
 
 KIND = "decision"
@@ -31,12 +32,17 @@ class ReportedDecision:
 
 @dataclass(frozen=True, slots=True)
 class Unreported:
-    """A final decision without a document. report: of the case; path: where the document belongs; predecessor: of the same query."""
+    """A final decision without a document. report: of the case; path: where the document belongs; predecessor: of the same query.
+
+    agreeing: readers who independently decided the same; because: why an earlier decision was revised, "" where none was.
+    """
 
     report: Path
     path: Path
     number: int
     predecessor: ReportedDecision | None
+    agreeing: tuple[str, ...] = ()
+    because: str = ""
 
 
 class DecisionReports:
@@ -57,11 +63,14 @@ class DecisionReports:
             number = 1 + connection.execute(select(func.count()).where(table.c.case_id == item.case_id)).scalar_one()
             earlier = (table.c.query_sop_instance_uid == item.query_sop_instance_uid) & (table.c.decided_at < item.decided_at)
             last = connection.execute(select(table).where(earlier).order_by(table.c.decided_at.desc()).limit(1)).one_or_none()
+            readings = readings_of(connection, item.item_id)
         predecessor = None
         if last is not None:
             predecessor = ReportedDecision(last.sop_class_uid, last.sop_instance_uid, last.series_instance_uid, last.study_instance_uid)
         path = self._database.absolute(directory) / f"{KIND}-{number}.dcm"
-        return Unreported(self._database.absolute(report), path, number, predecessor)
+        agreeing = tuple(reading.reader for reading in readings if item.stage is Stage.SECOND and reading.stage is Stage.FIRST)
+        because = next((reading.because for reading in readings if reading.decided_at == item.decided_at), None)
+        return Unreported(self._database.absolute(report), path, number, predecessor, agreeing, because or "")
 
     def queue(
         self,

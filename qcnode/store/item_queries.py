@@ -7,11 +7,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, and_, func, or_, select, true, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, and_, exists, func, or_, select, true, tuple_
 
 from qcnode.case import Verdict
-from qcnode.store.items import WAITING, person_words
-from qcnode.store.schema import item_table
+from qcnode.store.items import WAITING, Stage, person_words
+from qcnode.store.readings import is_of
+from qcnode.store.schema import item_table, reading_table
 
 _I = item_table.c
 
@@ -30,7 +31,8 @@ class Filters:
 
     states: as they count now: a claim whose lease ran out is OPEN. verdict: never finds a hidden item, whose verdict it would tell.
     text: every word of it occurs in patient name, patient ID or accession number (patient data: it belongs into no URL and no log).
-    free_for: a reader; without the items that another one has claimed.
+    free_for: a reader; without the items that another one has claimed, and those that this one has judged already. stage: the reading that
+    is needed, or that settled the item.
     """
 
     states: tuple[str, ...] = WAITING
@@ -42,6 +44,7 @@ class Filters:
     reader: str | None = None
     text: str = ""
     free_for: str | None = None
+    stage: Stage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Facets:
     scanner: tuple[str, ...]
     segmenter: tuple[str, ...]
     reader: tuple[str, ...]
+    stage: tuple[str, ...]
 
 
 _KEYS: dict[Order, tuple[Column[Any], ...]] = {
@@ -96,15 +100,17 @@ def facets(connection: Connection) -> Facets:
 def chosen(filters: Filters, now: datetime) -> ColumnElement[bool]:
     """The condition that `filters` is."""
     conditions = [_in_states(filters.states, now)]
-    for name in ("task", "institution", "scanner", "segmenter"):
+    for name in ("task", "institution", "scanner", "segmenter", "stage"):
         if (wanted := getattr(filters, name)) is not None:
             conditions.append(_I[name] == wanted)
     if filters.verdict is not None:
-        conditions.append(and_(_I.verdict == filters.verdict.value, or_(_I.blind.is_(False), _I.state == "DECIDED")))
+        conditions.append(and_(_I.verdict == filters.verdict.value, _is_shown()))
     if filters.reader is not None:
         conditions.append(and_(_I.reader == filters.reader, ~_has_run_out(now)))
     if filters.free_for is not None:
         conditions.append(or_(_I.state != "CLAIMED", _I.reader == filters.free_for, _has_run_out(now)))
+        is_anybodys = or_(_I.stage.not_in((Stage.SECOND, Stage.ADJUDICATION)), _I.state.not_in(WAITING))
+        conditions.append(or_(is_anybodys, ~_has_judged(filters.free_for)))
     conditions += [func.instr(_I.person_words, word) > 0 for word in person_words(filters.text).split()]
     return and_(true(), *conditions)
 
@@ -120,7 +126,16 @@ def _in_states(states: tuple[str, ...], now: datetime) -> ColumnElement[bool]:
 
 
 def _has_run_out(now: datetime) -> ColumnElement[bool]:
-    return and_(_I.state == "CLAIMED", _I.lease_until < now)
+    return and_(_I.state == "CLAIMED", _I.lease_until < now, _I.stage != Stage.REVISION)
+
+
+def _is_shown() -> ColumnElement[bool]:
+    """What `Item.is_hidden` is not."""
+    return or_(_I.blind.is_(False), _I.state == "DECIDED", _I.stage == Stage.REVISION)
+
+
+def _has_judged(reader: str) -> ColumnElement[bool]:
+    return exists().where(reading_table.c.item_id == _I.item_id, is_of(reader))
 
 
 def _ordering(order: Order) -> list[ColumnElement[Any]]:

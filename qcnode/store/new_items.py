@@ -13,7 +13,7 @@ from qcnode.case import Verdict
 from qcnode.outcome import CaseResult, Predicted, draw
 from qcnode.store import audit
 from qcnode.store.database import Database
-from qcnode.store.items import ITEM_MOVES, REASONS, person_words
+from qcnode.store.items import ITEM_MOVES, REASONS, Stage, person_words
 from qcnode.store.schema import case_table, item_table, states_before
 
 _BEHIND = 3.0
@@ -24,7 +24,8 @@ def supersede_items(connection: Connection, result: CaseResult, now: datetime) -
     """Undecided items of the same query, or of the query that it corrects, are superseded by `result`, whatever its verdict."""
     of_query = item_table.c.query_sop_instance_uid == result.case.query.sop_instance_uid
     of_corrected = item_table.c.query_sop_instance_uid == result.case.corrects_query_uid
-    undecided = item_table.c.state.in_(states_before(ITEM_MOVES, "SUPERSEDED"))
+    # a revision changes what was decided: that it goes on does not make the decision undone
+    undecided = item_table.c.state.in_(states_before(ITEM_MOVES, "SUPERSEDED")) & (item_table.c.stage != Stage.REVISION)
     others = item_table.c.case_id != result.case.case_id
     change = update(item_table).where(or_(of_query, of_corrected), undecided, others).returning(item_table.c.item_id)
     superseded = connection.execute(change.values(state="SUPERSEDED", superseded_by_case_id=result.case.case_id)).scalars().all()
@@ -59,6 +60,7 @@ def add_item(connection: Connection, database: Database, result: CaseResult, now
         "rank": _rank(result),
         "person_words": person_words(result.patient_name, result.patient_id, result.accession_number),
         "blind": result.blind,
+        "read_twice": result.read_twice,
         "sampling_probability": result.sampling_probability,
         "reasons": json.dumps(REASONS.dump_python(result.outcome.reasons)),
         "preview_path": database.relative(preview) if preview.is_file() else None,

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, func, select
 
 from qcnode.case import Verdict
+from qcnode.store.agreement import ReaderAgreement, read_agreement
 from qcnode.store.items import WAITING, Decision
 from qcnode.store.schema import case_table, item_table
 
@@ -49,7 +50,7 @@ class Overview:
     """days: oldest first, without gaps. decisions: of the final decisions, by verdict. pairs: newest last.
 
     oldest_open, oldest_item_id: the item that has waited longest; None where nothing waits. backlog: items that wait for a decision.
-    held: decisions that can still be taken back; they are in no other figure.
+    held: decisions that can still be taken back; they are in no other figure. readers: agreement of first and second readers.
     """
 
     days: tuple[Day, ...]
@@ -60,6 +61,7 @@ class Overview:
     oldest_item_id: int | None
     backlog: int
     held: int
+    readers: ReaderAgreement
 
     @property
     def review_rate(self) -> float | None:
@@ -111,6 +113,7 @@ def read_overview(connection: Connection, now: datetime, days: int) -> Overview:
         oldest_item_id=oldest.item_id if oldest else None,
         backlog=_number(connection, *WAITING),
         held=_number(connection, "HELD"),
+        readers=read_agreement(connection, since),
     )
 
 

@@ -177,7 +177,7 @@ delivery_table = _table(
     Index("delivery_by_case", "case_id"),
 )
 
-_FOUND_BY = ("verdict", "task", "institution", "scanner", "segmenter", "reader", "lease_until", "blind", "person_words")
+_FOUND_BY = ("verdict", "task", "institution", "scanner", "segmenter", "reader", "lease_until", "blind", "person_words", "stage")
 """With these in the index, the numbers of a page are found without reading a single row of the table, which are long."""
 
 item_table = _table(
@@ -225,11 +225,35 @@ item_table = _table(
         Column("decision_reasons", String, nullable=False),  # JSON
         Column("passed_on_at", UtcDateTime),  # DECIDED only: what follows from the decision is queued
         Column("sampling_probability", Float, nullable=False, server_default="1"),  # with which such a result is put here
+        Column("stage", String, nullable=False, server_default="FIRST"),  # items.Stage
+        Column("read_twice", Boolean, nullable=False, server_default="0"),
+        Column("region_marks", String, nullable=False, server_default="{}"),  # JSON
+        Column("because", String),  # stage REVISION only: why the decision before is doubted
     ),
     Index("item_to_find", "state", "rank", "created_at", *_FOUND_BY),
     Index("item_by_decision", "decided_at"),
     Index("item_to_pass_on", "state", "decided_at", sqlite_where=text("passed_on_at IS NULL")),
     Index("item_by_query", "query_sop_instance_uid"),
+)
+
+reading_table = _table(
+    "reading",
+    (
+        Column("reading_id", Integer, primary_key=True),
+        Column("item_id", Integer, ForeignKey("worklist_item.item_id"), nullable=False),
+        Column("stage", String, nullable=False),  # items.Stage
+        Column("reader", String, nullable=False),
+        Column("decision", String, nullable=False),
+        Column("decision_reasons", String, nullable=False),  # JSON
+        Column("comment", String),
+        Column("rating", Integer),
+        Column("region_marks", String, nullable=False),  # JSON
+        Column("because", String),
+        Column("decided_at", UtcDateTime, nullable=False),
+        Column("settles", Boolean, nullable=False),  # the item was decided by it
+    ),
+    Index("reading_by_item", "item_id", "reader"),
+    Index("reading_by_time", "stage", "decided_at"),
 )
 
 decision_report_table = _table(

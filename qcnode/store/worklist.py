@@ -19,6 +19,7 @@ from qcnode.store.database import Database
 from qcnode.store.final_decisions import DecisionFilters, FinalDecision, read_final_decisions
 from qcnode.store.item_queries import Facets, Filters, Order
 from qcnode.store.items import (
+    INDEPENDENT,
     ITEM_MOVES,
     NO_CLAIM,
     NO_DECISION,
@@ -27,25 +28,34 @@ from qcnode.store.items import (
     ErrorCode,
     Item,
     Judgement,
+    Stage,
     WorklistError,
     has_run_out,
     item_of,
+    stored_marks,
 )
 from qcnode.store.overview import Overview, read_overview
+from qcnode.store.readings import Reading, has_read, keep_reading, readings_of, standing
+from qcnode.store.refusals import require_held, require_reader, require_state, require_unread
 from qcnode.store.schema import item_table
 
-__all__ = ["ITEM_MOVES", "WAITING", "Decision", "Facets", "Filters", "Item", "Judgement", "Order", "Overview", "Worklist", "WorklistError"]
+__all__ = [
+    "ITEM_MOVES",
+    "WAITING",
+    "Decision",
+    "Facets",
+    "Filters",
+    "Item",
+    "Judgement",
+    "Order",
+    "Overview",
+    "Reading",
+    "Stage",
+    "Worklist",
+    "WorklistError",
+]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
-_TAKEN: dict[str, ErrorCode] = {"CLAIMED": "claimed-by-another", "HELD": "held", "DECIDED": "decided", "SUPERSEDED": "superseded"}
-"""Why an item can not be had."""
-_REFUSALS: dict[str, tuple[str, ErrorCode]] = {
-    "CLAIMED": ("there is no decision to take back", "not-held"),
-    "HELD": ("take the decision back first", "held"),
-    "DECIDED": ("the decision is final", "decided"),
-    "SUPERSEDED": ("another segmentation or result has replaced it", "superseded"),
-}
-"""Why the reader who has an item can not do this with it."""
 
 
 class Worklist:
@@ -84,6 +94,24 @@ class Worklist:
         """Everything that was done with the item, oldest first."""
         return audit.Audit(self._database).entries(audit.item_subject(item_id))
 
+    def readings(self, item_id: int) -> list[Reading]:
+        """The final readings of an item, oldest first; whoever shows them knows from `Item.is_independent` whether they may be seen."""
+        with self._database.read() as connection:
+            return readings_of(connection, item_id)
+
+    def has_read(self, item_id: int, reader: str) -> bool:
+        """Whether `reader` has a final reading of the item."""
+        with self._database.read() as connection:
+            return has_read(connection, item_id, reader)
+
+    def read_by_one(self) -> frozenset[int]:
+        """Numbers of the items about which one of two readers has said something that the other one must not know yet."""
+        state, stage = item_table.c.state, item_table.c.stage
+        said = (state == "HELD") | (stage == Stage.SECOND)
+        undecided = state.in_((*WAITING, "HELD")) & item_table.c.read_twice & stage.in_(INDEPENDENT)
+        with self._database.read() as connection:
+            return frozenset(connection.execute(select(item_table.c.item_id).where(undecided, said)).scalars())
+
     def viewed(self, item_id: int, reader: str, now: datetime) -> None:
         """`reader` opened the case. Raises WorklistError "gone"."""
         with self._database.begin() as connection:
@@ -98,7 +126,8 @@ class Worklist:
                 _set(connection, row, lease_until=lease_until)
             else:
                 row = _expire(connection, row, now) if has_run_out(row, now) else row
-                _require(row, ("OPEN",), "claimed")
+                require_state(row, ("OPEN",), "claimed")
+                require_unread(connection, row, reader)
                 _move(connection, row, "CLAIMED", "claim", reader, now, reader=reader, claimed_at=now, lease_until=lease_until)
         return self.show(item_id, now)
 
@@ -106,7 +135,7 @@ class Worklist:
         """`reader` is still at it. Nothing is audited: nothing changes hands."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader, "CLAIMED")
+            require_reader(row, reader, "CLAIMED")
             _set(connection, row, lease_until=lease_until)
         return self.show(item_id, now)
 
@@ -114,33 +143,37 @@ class Worklist:
         """`reader` gives the item back undecided; a held decision is taken back with it."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader, "CLAIMED", "HELD")
-            _require_held(row, now)
-            _move(connection, row, "OPEN", "release", reader, now, **NO_CLAIM, **NO_DECISION)
+            require_reader(row, reader, "CLAIMED", "HELD")
+            require_held(row, now)
+            _give_up(connection, row, "release", reader, now)
         return self.show(item_id, now)
 
     def reassign(self, item_id: int, by: str, to: str, now: datetime, lease_until: datetime) -> Item:
         """`by` gives an open item, or one that anybody has claimed, to the reader `to`. Who may do so is the caller's concern."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require(row, WAITING, "given to another reader")
+            require_state(row, WAITING, "given to another reader")
+            require_unread(connection, row, to)
             columns = {"reader": to, "claimed_at": now, "lease_until": lease_until}
             _move(connection, row, "CLAIMED", "reassign", by, now, {"from": row.reader, "to": to}, **columns)
         return self.show(item_id, now)
 
     def hold(self, item_id: int, reader: str, judgement: Judgement, now: datetime, held_until: datetime) -> Item:
         """`reader`, who has claimed the item, judges the query segmentation; until `held_until` it can be taken back."""
-        said = {
+        said: dict[str, Any] = {
             "decision": judgement.decision.value,
             "reasons": list(judgement.reasons),
             "comment": judgement.comment,
             "rating": judgement.rating,
         }
         columns: dict[str, Any] = {name: said[name] for name in ("decision", "comment", "rating")}
-        columns |= {"decision_reasons": json.dumps(said["reasons"]), "decided_at": now, "held_until": held_until, "lease_until": None}
+        columns |= {"decision_reasons": json.dumps(said["reasons"]), "region_marks": stored_marks(judgement.marks)}
+        columns |= {"decided_at": now, "held_until": held_until, "lease_until": None}
+        if judgement.marks:
+            said["regions"] = {number: mark.value for number, mark in sorted(judgement.marks.items())}
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader, "CLAIMED")
+            require_reader(row, reader, "CLAIMED")
             _move(connection, row, "HELD", "decide", reader, now, said, **columns)
         return self.show(item_id, now)
 
@@ -148,14 +181,32 @@ class Worklist:
         """`reader` takes the held decision back and has the item claimed again."""
         with self._database.begin() as connection:
             row = _row(connection, item_id)
-            _require_reader(row, reader, "HELD")
-            _require_held(row, now)
+            require_reader(row, reader, "HELD")
+            require_held(row, now)
             _move(connection, row, "CLAIMED", "undo", reader, now, **NO_DECISION | {"lease_until": lease_until})
+        return self.show(item_id, now)
+
+    def reopen(self, item_id: int, reader: str, because: str, now: datetime, lease_until: datetime, *, of_anybody: bool) -> Item:
+        """`reader` takes a decided item to revise what was decided, which stands until another decision about it is final.
+
+        of_anybody: also a decision of another reader; who may do so is the caller's concern.
+        """
+        with self._database.begin() as connection:
+            row = _row(connection, item_id)
+            if row.state != "DECIDED":
+                code: ErrorCode = "superseded" if row.state == "SUPERSEDED" else "not-decided"
+                raise WorklistError(f"item {item_id} is {row.state}; only a final decision can be reopened", code)
+            if row.reader != reader and not of_anybody:
+                raise WorklistError(f"the decision about item {item_id} is {row.reader}'s; a supervisor can reopen it", "not-yours")
+            columns = NO_DECISION | {"reader": reader, "claimed_at": now, "lease_until": lease_until}
+            details = {"because": because, "decision": row.decision, "from": row.reader}
+            _move(connection, row, "CLAIMED", "reopen", reader, now, details, **columns, stage=Stage.REVISION.value, because=because)
         return self.show(item_id, now)
 
     def finalise_due(self, now: datetime) -> list[Item]:
         """Held decisions whose time is over become final, claims whose lease ran out are given back.
 
+        An item that needs another reading is open again, without the decision: the next reader must not know it.
         Returns what is decided and not yet `passed_on`, oldest decision first: after a crash, also what was final before.
         """
         state = item_table.c.state
@@ -163,7 +214,7 @@ class Worklist:
             for row in connection.execute(select(item_table).where(state == "CLAIMED", item_table.c.lease_until < now)).all():
                 _expire(connection, row, now)
             for row in connection.execute(select(item_table).where(state == "HELD", item_table.c.held_until <= now)).all():
-                _move(connection, row, "DECIDED", "finalise", audit.NODE, now, held_until=None)
+                _finalise(connection, row, now)
             waiting = select(item_table).where(state == "DECIDED", item_table.c.passed_on_at.is_(None)).order_by(item_table.c.decided_at)
             return [item_of(row, self._database, now) for row in connection.execute(waiting)]
 
@@ -218,35 +269,26 @@ def _move(
 
 def _expire(connection: Connection, row: Any, now: datetime) -> Any:
     """The row as it is when its lease has run out."""
-    _move(connection, row, "OPEN", "expire", audit.NODE, now, {"reader": row.reader}, **NO_CLAIM)
+    _give_up(connection, row, "expire", audit.NODE, now, {"reader": row.reader})
     return _row(connection, row.item_id)
 
 
-def _require(row: Any, states: tuple[str, ...], act: str) -> None:
-    """The item is in one of the states; `act` says what can not be done to it otherwise."""
-    if row.state not in states:
-        by = f" by {row.reader}" if row.reader else ""
-        raise WorklistError(f"item {row.item_id} is {row.state}{by} and can not be {act}", _TAKEN[row.state])
+def _give_up(connection: Connection, row: Any, action: str, actor: str, now: datetime, details: Mapping[str, Any] = _NONE) -> None:
+    """The reader leaves the item undecided: it is open again, or what was decided before stands again."""
+    if row.stage == Stage.REVISION:
+        columns = NO_CLAIM | NO_DECISION | standing(connection, row.item_id) | {"because": None}
+        _move(connection, row, "DECIDED", action, actor, now, details, **columns)
+    else:
+        _move(connection, row, "OPEN", action, actor, now, details, **NO_CLAIM, **NO_DECISION)
 
 
-def _require_reader(row: Any, reader: str, *states: str) -> None:
-    """The item is in one of the states, and it is `reader` who has it.
-
-    A lease that ran out unnoticed still counts, for nobody else has begun.
-    """
-    if row.state in ("CLAIMED", "HELD") and row.reader != reader:
-        what = "is claimed" if row.state == "CLAIMED" else "has a decision held"
-        raise WorklistError(f"item {row.item_id} {what} by {row.reader}, not by {reader}", "claimed-by-another")
-    if row.state == "OPEN":
-        raise WorklistError(f"item {row.item_id} is OPEN; claim it first", "not-claimed")
-    if row.state not in states:
-        hint, code = _REFUSALS[row.state]
-        raise WorklistError(f"item {row.item_id} is {row.state}; {hint}", code)
-
-
-def _require_held(row: Any, now: datetime) -> None:
-    if row.state == "HELD" and row.held_until <= now:
-        raise WorklistError(f"item {row.item_id}: the decision is final, its time to be taken back is over", "decided")
+def _finalise(connection: Connection, row: Any, now: datetime) -> None:
+    following = keep_reading(connection, row)
+    if following is None:
+        _move(connection, row, "DECIDED", "finalise", audit.NODE, now, held_until=None, because=None, passed_on_at=None)
+    else:
+        columns = NO_CLAIM | NO_DECISION | {"stage": following.value}
+        _move(connection, row, "OPEN", "finalise", audit.NODE, now, {"next": following.value}, **columns)
 
 
 def _audit(connection: Connection, row: Any, action: str, actor: str, now: datetime, **details: Any) -> None:

@@ -9,10 +9,25 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from qcnode.store.accounts import Role
 from qcnode.store.item_queries import Filters
 from qcnode.store.items import Judgement
-from qcnode.web.api_models import ItemOut, ItemsOut, JudgementIn, ListIn, OverviewOut, Problem, ReassignIn, SearchIn, SessionOut, SignInIn
+from qcnode.web.api_models import (
+    ItemOut,
+    ItemsOut,
+    JudgementIn,
+    ListIn,
+    OverviewOut,
+    Problem,
+    ReadingOut,
+    ReassignIn,
+    RegionOut,
+    ReopenIn,
+    SearchIn,
+    SessionOut,
+    SignInIn,
+)
 from qcnode.web.auth import (
     Forbidden,
     OwnCall,
+    Principal,
     SignedIn,
     SignInNeeded,
     cookie_name,
@@ -23,7 +38,7 @@ from qcnode.web.auth import (
     token_for,
     with_role,
 )
-from qcnode.web.case_pages import ItemId, decide_item, open_case, reassign_item
+from qcnode.web.case_pages import ItemId, decide_item, open_case, reassign_item, reopen_item
 from qcnode.web.context import Context, WebContext
 from qcnode.web.events import event_stream
 from qcnode.web.overview_pages import Period
@@ -79,23 +94,39 @@ def close_session(response: Response, context: Context, principal: OwnCall) -> N
 
 
 @router.get("/items")
-def items(context: Context, _: SignedIn, wanted: Annotated[ListIn, Query()]) -> ItemsOut:
+def items(context: Context, principal: SignedIn, wanted: Annotated[ListIn, Query()]) -> ItemsOut:
     """Items by filters, worst first unless another order is asked for."""
-    return _found(context, SearchIn(**wanted.model_dump()))
+    return _found(context, principal, SearchIn(**wanted.model_dump()))
 
 
 @router.post("/items/search")
-def search(context: Context, _: OwnCall, wanted: SearchIn) -> ItemsOut:
+def search(context: Context, principal: OwnCall, wanted: SearchIn) -> ItemsOut:
     """Items by filters and by words of the patient, who must not be named in a URL."""
-    return _found(context, wanted)
+    return _found(context, principal, wanted)
 
 
 @router.get("/items/{item_id}")
 def item(context: Context, principal: SignedIn, item_id: ItemId) -> ItemOut:
     """One item; looking at it is audited."""
-    found = context.review.show(item_id, context.now())
+    found = context.review.show(item_id, context.now(), principal.name)
     open_case(context, principal, item_id, anew=False)
     return ItemOut.of(found)
+
+
+@router.get("/items/{item_id}/regions")
+def regions(context: Context, principal: SignedIn, item_id: ItemId) -> tuple[RegionOut, ...]:
+    """The regions of predicted errors that a decision can mark, the largest first; none while the prediction is hidden."""
+    found = context.review.regions(item_id, context.now())
+    open_case(context, principal, item_id, anew=False)
+    return tuple(RegionOut.model_validate(region) for region in found)
+
+
+@router.get("/items/{item_id}/readings")
+def readings(context: Context, principal: SignedIn, item_id: ItemId) -> tuple[ReadingOut, ...]:
+    """The final readings so far, oldest first; none while another reader must not know them."""
+    found = context.review.readings(item_id, context.now())
+    open_case(context, principal, item_id, anew=False)
+    return tuple(ReadingOut.model_validate(reading) for reading in found)
 
 
 @router.post("/items/{item_id}/claim")
@@ -125,7 +156,7 @@ def reassign(context: Context, principal: OwnCall, item_id: ItemId, given: Reass
 @router.post("/items/{item_id}/decide")
 def decide(context: Context, principal: OwnCall, item_id: ItemId, given: JudgementIn) -> ItemOut:
     """Judge the query segmentation; an item that nobody holds is claimed on the way. Held for a while, then final."""
-    judgement = Judgement(given.decision, given.reasons, given.comment.strip(), given.rating)
+    judgement = Judgement(given.decision, given.reasons, given.comment.strip(), given.rating, given.marks)
     return ItemOut.of(decide_item(context, principal, item_id, judgement))
 
 
@@ -135,13 +166,19 @@ def undo(context: Context, principal: OwnCall, item_id: ItemId) -> ItemOut:
     return ItemOut.of(context.review.undo(item_id, principal.name, context.now()))
 
 
+@router.post("/items/{item_id}/reopen")
+def reopen(context: Context, principal: OwnCall, item_id: ItemId, given: ReopenIn) -> ItemOut:
+    """Revise a final decision: one's own, for supervisors any. It stands until another one is final; the item is claimed."""
+    return ItemOut.of(reopen_item(context, principal, item_id, given.because))
+
+
 @router.get("/overview")
 def overview(context: Context, _: SignedIn, days: Period = 30) -> OverviewOut:
     """The worklist in figures."""
     return OverviewOut.of(context.review.overview(context.now(), days), context.outbox.counts())
 
 
-def _found(context: WebContext, wanted: SearchIn) -> ItemsOut:
+def _found(context: WebContext, principal: Principal, wanted: SearchIn) -> ItemsOut:
     filters = Filters(**wanted.model_dump(exclude={"order", "offset", "limit"}))
-    found = context.review.page(filters, wanted.order, wanted.offset, wanted.limit, context.now())
+    found = context.review.page(filters, wanted.order, wanted.offset, wanted.limit, context.now(), principal.name)
     return ItemsOut(items=tuple(map(ItemOut.of, found.items)), total=found.total)

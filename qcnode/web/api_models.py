@@ -8,9 +8,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from qcnode.case import ReasonCode, Verdict
+from qcnode.regions import Mark
 from qcnode.store.accounts import Role
 from qcnode.store.item_queries import Order
-from qcnode.store.items import Decision, Item
+from qcnode.store.items import Decision, Item, Stage
 from qcnode.store.overview import Overview
 
 State = Literal["OPEN", "CLAIMED", "HELD", "DECIDED", "SUPERSEDED"]
@@ -57,7 +58,12 @@ class ReasonOut(_Answer):
 
 
 class ItemOut(_Answer):
-    """A worklist item. Verdict, predicted numbers and reasons of a blind item are null or empty until its decision is final."""
+    """A worklist item. Verdict, predicted numbers and reasons of a blind item are null or empty until its decision is final.
+
+    stage: which reading is needed, or settled the item. read_twice: by two readers, who do not see one another's decision before both are
+    final. marks: of error regions, by their number. because: why a decision is being revised. sampling_probability: with which a case of
+    this verdict becomes an item.
+    """
 
     item_id: int
     case_id: str
@@ -96,12 +102,45 @@ class ItemOut(_Answer):
     rating: int | None
     decided_at: datetime | None
     superseded_by_case_id: str | None
+    stage: Stage
+    read_twice: bool
+    marks: dict[int, Mark]
+    because: str | None
+    sampling_probability: float | None
 
     @classmethod
     def of(cls, item: Item) -> ItemOut:
         """The item without paths of this machine."""
         values = {name: getattr(item, name) for name in cls.model_fields if name != "has_pictures"}
         return cls.model_validate(values | {"has_pictures": item.viewer_path is not None})
+
+
+class RegionOut(_Answer):
+    """A region of predicted errors. Slices are z indices from 0; centre_mm is in patient coordinates (LPS)."""
+
+    number: int
+    tissue: str
+    first_slice: int
+    last_slice: int
+    worst_slice: int
+    voxels: int
+    volume_ml: float
+    centre_mm: tuple[float, float, float]
+
+
+class ReadingOut(_Answer):
+    """A final reading. because: why an earlier decision was revised; settles: the item was decided by it."""
+
+    stage: Stage
+    reader: str
+    decision: Decision
+    reasons: tuple[str, ...]
+    comment: str | None
+    rating: int | None
+    marks: dict[int, Mark]
+    because: str | None
+    decided_at: datetime
+    settles: bool
 
 
 class ItemsOut(_Answer):
@@ -121,6 +160,7 @@ class ListIn(_Given):
     scanner: str | None = Field(default=None, max_length=200)
     segmenter: str | None = Field(default=None, max_length=200)
     reader: str | None = Field(default=None, max_length=200)
+    stage: Stage | None = None
     order: Order = Order.WORST
     offset: int = Field(default=0, ge=0, le=1_000_000_000)
     limit: int = Field(default=50, ge=1, le=200)
@@ -133,12 +173,19 @@ class SearchIn(ListIn):
 
 
 class JudgementIn(_Given):
-    """A decision about the query segmentation. rating: 1 (worst) to 6 stars."""
+    """A decision about the query segmentation. rating: 1 (worst) to 6 stars. marks: of error regions, by their number."""
 
     decision: Decision
     reasons: tuple[str, ...] = Field(default=(), max_length=50)
     comment: str = Field(default="", max_length=4000)
     rating: int | None = Field(default=None, ge=1, le=6)
+    marks: dict[int, Mark] = Field(default_factory=dict, max_length=100)
+
+
+class ReopenIn(_Given):
+    """Why a final decision is to be revised."""
+
+    because: str = Field(min_length=1, max_length=1000)
 
 
 class ReassignIn(_Given):
@@ -155,6 +202,14 @@ class DayOut(_Answer):
     decided: dict[Decision, int]
 
 
+class ReadersOut(_Answer):
+    """Agreement of first and second readers; kappa: Cohen's, null where it is not defined."""
+
+    read_twice: int
+    agreed: int
+    kappa: float | None
+
+
 class OverviewOut(_Answer):
     """The worklist in figures; review_rate and agreement are shares, null where there is nothing to count."""
 
@@ -169,6 +224,7 @@ class OverviewOut(_Answer):
     held: int
     oldest_open: datetime | None
     oldest_item_id: int | None
+    readers: ReadersOut
     deliveries: dict[str, dict[str, int]]
 
     @classmethod

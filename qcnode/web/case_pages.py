@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, Form, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
+from qcnode.regions import DESCRIPTION_NAME, Mark
 from qcnode.store.accounts import Role
 from qcnode.store.items import Decision, Item, Judgement, WorklistError
 from qcnode.web.auth import OwnForm, Principal, SignedIn, Watching, account_of, with_role
 from qcnode.web.context import Context, WebContext
-from qcnode.web.pictures import DESCRIPTION_NAME, outcome_of, tissue_rows, viewer_description, viewer_file
+from qcnode.web.pictures import outcome_of, tissue_rows, viewer_description, viewer_file
 from qcnode.web.queue_view import QueueView, Told, View, told_item
 from qcnode.web.templating import render
 from qcnode.web.thumbnails import thumbnail_of
@@ -27,7 +28,7 @@ def case_page(request: Request, context: Context, principal: SignedIn, view: Vie
     """The page of a case. Opening it is audited."""
     now = context.now()
     last_event = context.audit.last_id()
-    item = context.review.show(item_id, now)
+    item = context.review.show(item_id, now, principal.name)
     open_case(context, principal, item_id, anew=True)
     outcome = outcome_of(item)
     before, after = context.review.neighbours(item_id, view.filters(principal.name), view.order, now)
@@ -44,15 +45,24 @@ def case_page(request: Request, context: Context, principal: SignedIn, view: Vie
         after=after,
         last_event=last_event,
         told=told_item(context, principal, told),
-        **_panel_values(context, principal, item_id),
+        **_panel_values(context, principal, item),
     )
 
 
 @router.get("/panel")
 def decision_panel(request: Request, context: Context, principal: Watching, view: View, item_id: ItemId) -> Response:
     """The decision panel as it is now, for a page that has heard of a change."""
-    item = context.review.show(item_id, context.now())
-    return render(request, "case_panel.html", principal, item=item, view=view, **_panel_values(context, principal, item_id))
+    item = context.review.show(item_id, context.now(), principal.name)
+    return render(request, "case_panel.html", principal, item=item, view=view, **_panel_values(context, principal, item))
+
+
+async def marks_in_form(request: Request) -> dict[int, Mark]:
+    """Dependency: what a form says of error regions, in fields named "region-1", "region-2" ... Raises WorklistError "bad-judgement"."""
+    said = {name.removeprefix("region-"): value for name, value in (await request.form()).items() if name.startswith("region-")}
+    try:
+        return {int(number): Mark(str(mark)) for number, mark in said.items() if mark}
+    except ValueError as error:
+        raise WorklistError("a mark of an error region can not be read", "bad-judgement") from error
 
 
 @router.post("/decide")
@@ -61,6 +71,7 @@ def decide(
     principal: OwnForm,
     view: View,
     item_id: ItemId,
+    marks: Annotated[dict[int, Mark], Depends(marks_in_form)],
     decision: Annotated[Decision, Form()],
     reason: Annotated[tuple[str, ...], Form(max_length=50)] = (),
     comment: Annotated[str, Form(max_length=4000)] = "",
@@ -69,7 +80,7 @@ def decide(
     """Judge the query segmentation, then go on to the next case that nobody else reads."""
     now = context.now()
     _, following = context.review.neighbours(item_id, view.filters(principal.name, free_for=principal.name), view.order, now)
-    judgement = Judgement(decision, reason, comment.strip(), int(rating) if rating else None)
+    judgement = Judgement(decision, reason, comment.strip(), int(rating) if rating else None, marks)
     decide_item(context, principal, item_id, judgement)
     return RedirectResponse(view.but().address("/" if following is None else f"/cases/{following}", told=item_id), 303)
 
@@ -78,6 +89,15 @@ def decide(
 def undo(context: Context, principal: OwnForm, view: View, item_id: ItemId) -> Response:
     """Take the decision back, and read the case again."""
     context.review.undo(item_id, principal.name, context.now())
+    return _back(view, item_id)
+
+
+@router.post("/reopen")
+def reopen(
+    context: Context, principal: OwnForm, view: View, item_id: ItemId, because: Annotated[str, Form(max_length=1000)] = ""
+) -> Response:
+    """Revise a final decision."""
+    reopen_item(context, principal, item_id, because)
     return _back(view, item_id)
 
 
@@ -143,6 +163,11 @@ def decide_item(context: WebContext, principal: Principal, item_id: int, judgeme
     return context.review.decide(item_id, principal.name, judgement, now)
 
 
+def reopen_item(context: WebContext, principal: Principal, item_id: int, because: str) -> Item:
+    """Begin to revise a final decision: a reader's own one, for supervisors any."""
+    return context.review.reopen(item_id, principal.name, because, context.now(), of_anybody=principal.may(Role.SUPERVISOR))
+
+
 def reassign_item(context: WebContext, principal: Principal, item_id: int, to: str) -> Item:
     """Give the item to an account that can sign in. Raises WorklistError for a name that has none."""
     account = account_of(context, to)
@@ -151,11 +176,15 @@ def reassign_item(context: WebContext, principal: Principal, item_id: int, to: s
     return context.review.reassign(item_id, principal.name, account.name, context.now())
 
 
-def _panel_values(context: WebContext, principal: Principal, item_id: int) -> dict[str, Any]:
-    is_supervisor = principal.may(Role.SUPERVISOR)
+def _panel_values(context: WebContext, principal: Principal, item: Item) -> dict[str, Any]:
+    is_supervisor, now = principal.may(Role.SUPERVISOR), context.now()
     return {
         "reasons": context.review.settings.reasons,
-        "history": context.review.history(item_id, context.now()) if is_supervisor else [],
+        "regions": context.review.regions(item.item_id, now),
+        "readings": context.review.readings(item.item_id, now),
+        "may_read": context.review.may_read(item.item_id, principal.name, now),
+        "may_reopen": item.state == "DECIDED" and (is_supervisor or item.reader == principal.name),
+        "history": context.review.history(item.item_id, now) if is_supervisor else [],
         "readers": [a.name for a in context.accounts.list() if not a.disabled] if is_supervisor else [],
     }
 

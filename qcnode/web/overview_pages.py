@@ -51,7 +51,7 @@ def audit_trail(
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
 ) -> Response:
     """Who did what and when, newest first."""
-    entries = context.audit.before(before, _AUDIT_LINES)
+    entries = context.review.without_secrets(context.audit.before(before, _AUDIT_LINES))
     return render(request, "audit.html", principal, entries=[(e, details_in_words(e)) for e in entries], more=len(entries) == _AUDIT_LINES)
 
 

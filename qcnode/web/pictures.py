@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from qcnode.outcome import Outcome, read_outcome
+from qcnode.regions import DESCRIPTION_NAME
 from qcnode.store.items import Item
-
-DESCRIPTION_NAME = "viewer.json"
 
 
 def outcome_of(item: Item) -> Outcome | None:

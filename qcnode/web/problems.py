@@ -17,7 +17,7 @@ from qcnode.web.auth import Forbidden, SignInNeeded, Throttled, principal_of
 from qcnode.web.security import HEADERS
 
 MEDIA_TYPE = "application/problem+json"
-WORKLIST_STATUS = {"gone": 404, "bad-judgement": 422}
+WORKLIST_STATUS = {"gone": 404, "bad-judgement": 422, "not-yours": 403}
 """What is no conflict with what another reader did."""
 
 

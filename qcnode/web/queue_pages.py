@@ -38,13 +38,17 @@ def search(
 
 @router.get("/queue/rows")
 def rows(
-    request: Request, context: Context, _: Watching, view: View, item_id: Annotated[tuple[int, ...], Query(max_length=PAGE_SIZE)] = ()
+    request: Request,
+    context: Context,
+    principal: Watching,
+    view: View,
+    item_id: Annotated[tuple[int, ...], Query(max_length=PAGE_SIZE)] = (),
 ) -> Response:
     """Rows as they are now, for a page that has heard of a change."""
     items = []
     for number in item_id:
         try:
-            items.append(context.review.show(number, context.now()))
+            items.append(context.review.show(number, context.now(), principal.name))
         except WorklistError:
             continue
     return render(request, "queue_rows.html", None, items=items, view=view, thresholds=context.thresholds)
@@ -54,14 +58,15 @@ def _page(
     request: Request, context: WebContext, principal: Principal, view: QueueView, *, text: str = "", told: int | None = None
 ) -> Response:
     last_event = context.audit.last_id()  # before the items are read: a change in between is told twice rather than never
-    found = context.review.page(view.filters(principal.name, text=text), view.order, (view.page - 1) * PAGE_SIZE, PAGE_SIZE, context.now())
+    filters, start = view.filters(principal.name, text=text), (view.page - 1) * PAGE_SIZE
+    found = context.review.page(filters, view.order, start, PAGE_SIZE, context.now(), principal.name)
     return render(
         request,
         "queue.html",
         principal,
         items=found.items,
         total=found.total,
-        first=(view.page - 1) * PAGE_SIZE + 1,
+        first=start + 1,
         is_last=view.page * PAGE_SIZE >= found.total,
         view=view,
         text=text,

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 
 from qcnode.case import Verdict
 from qcnode.store.item_queries import Filters, Order
-from qcnode.store.items import WAITING, Item, WorklistError
+from qcnode.store.items import WAITING, Item, Stage, WorklistError
 from qcnode.web.auth import Principal
 from qcnode.web.context import WebContext
 
@@ -39,6 +39,7 @@ class QueueView:
     institution: str | None = None
     scanner: str | None = None
     segmenter: str | None = None
+    stage: Stage | None = None
     order: Order = Order.WORST
     page: int = 1
 
@@ -46,7 +47,7 @@ class QueueView:
     def query(self) -> str:
         """The view as the query string of a URL, without the page; "" for the queue as it opens."""
         default = QueueView()
-        names = ("state", "verdict", "task", "institution", "scanner", "segmenter", "order")
+        names = ("state", "verdict", "task", "institution", "scanner", "segmenter", "stage", "order")
         return urlencode({name: str(getattr(self, name)) for name in names if getattr(self, name) != getattr(default, name)})
 
     def but(self, **changes: object) -> QueueView:
@@ -63,7 +64,7 @@ class QueueView:
     @property
     def is_filtered(self) -> bool:
         """Whether anything but state and order narrows the queue."""
-        return any((self.verdict, self.task, self.institution, self.scanner, self.segmenter))
+        return any((self.verdict, self.task, self.institution, self.scanner, self.segmenter, self.stage))
 
     def filters(self, reader: str, *, text: str = "", free_for: str | None = None) -> Filters:
         """What to ask the worklist for. `text`: words of patient name, ID or accession number, which never come from a URL."""
@@ -74,6 +75,7 @@ class QueueView:
             institution=self.institution,
             scanner=self.scanner,
             segmenter=self.segmenter,
+            stage=self.stage,
             reader=reader if self.state == "mine" else None,
             text=text,
             free_for=free_for,
@@ -87,11 +89,12 @@ def queue_view(
     institution: Choice = None,
     scanner: Choice = None,
     segmenter: Choice = None,
+    stage: Annotated[Stage | None, BeforeValidator(_or_none)] = None,
     order: Order = Order.WORST,
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
 ) -> QueueView:
     """Dependency: the view that the request's URL names."""
-    return QueueView(state, verdict, task, institution, scanner, segmenter, order, page)
+    return QueueView(state, verdict, task, institution, scanner, segmenter, stage, order, page)
 
 
 View = Annotated[QueueView, Depends(queue_view)]
@@ -103,7 +106,7 @@ def told_item(context: WebContext, principal: Principal, told: int | None) -> It
     if told is None:
         return None
     try:
-        item = context.review.show(told, context.now())
+        item = context.review.show(told, context.now(), principal.name)
     except WorklistError:
         return None
     return item if item.state == "HELD" and item.reader == principal.name else None

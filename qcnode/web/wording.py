@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from qcnode.case import Verdict
-from qcnode.store.items import Decision
+from qcnode.regions import Mark
+from qcnode.store.items import Decision, Stage
 
 VERDICTS = {
     Verdict.FAIL: "Fail",
@@ -16,6 +17,14 @@ VERDICTS = {
 }
 DECISIONS = {Decision.ACCEPT: "Accepted", Decision.REJECT: "Rejected", Decision.NEEDS_CORRECTION: "Needs correction"}
 STATES = {"OPEN": "Open", "CLAIMED": "Being read", "HELD": "Decided, can be undone", "DECIDED": "Decided", "SUPERSEDED": "Superseded"}
+STAGES = {Stage.FIRST: "", Stage.SECOND: "Second reading", Stage.ADJUDICATION: "Readers differ", Stage.REVISION: "Revision"}
+STAGE_HINTS = {
+    Stage.SECOND: "Another reader has judged this case; what was decided is shown when yours is final.",
+    Stage.ADJUDICATION: "Your decision settles it.",
+    Stage.REVISION: "The decision before stands until another one is final.",
+}
+MARKS = {Mark.REAL: "real", Mark.NOT_REAL: "not real", Mark.UNSURE: "unsure"}
+MARK_KEYS = {Mark.REAL: "y", Mark.NOT_REAL: "n", Mark.UNSURE: "m"}
 ACTIONS = {
     "create": "put on the worklist",
     "view": "opened",
@@ -25,6 +34,7 @@ ACTIONS = {
     "reassign": "reassigned",
     "decide": "decided",
     "undo": "took the decision back",
+    "reopen": "reopened the decision",
     "finalise": "made the decision final",
     "expire": "ended the claim, whose time had run out",
     "supersede": "superseded",
@@ -62,6 +72,16 @@ def number(value: float | None) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """ "0.72–0.88", or nothing where there is no interval."""
     return "" if low is None or high is None else f"{low:.2f}–{high:.2f}"
+
+
+def slices(first: int, last: int) -> str:
+    """z indices as people count them: "slice 4", "slices 4–6"."""
+    return f"slice {first + 1}" if first == last else f"slices {first + 1}–{last + 1}"
+
+
+def volume(millilitres: float) -> str:
+    """Two significant digits: "3.8 ml", "0.22 ml"."""
+    return f"{millilitres:.2g} ml" if millilitres < 10 else f"{millilitres:.0f} ml"
 
 
 def span(length: timedelta) -> str:

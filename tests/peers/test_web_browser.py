@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ from viewer import CHROMIUM_FLAGS
 from web_samples import PASSWORD, Clock, Site, open_site
 
 from qcnode.case import Verdict
+from qcnode.regions import Mark
+from qcnode.store.items import Decision, Judgement
 from qcnode.web.server import WebServer
 
 pytestmark = pytest.mark.peers
@@ -160,6 +162,108 @@ def test_a_session_that_is_over_leads_to_the_sign_in_page_and_back(site: Site, s
     page.fill("#password", PASSWORD)
     page.keyboard.press("Enter")
     expect(page.locator(".person")).to_have_text("DOE, JANE", timeout=PATIENCE_MS)
+
+
+def finalise(site: Site) -> None:
+    """What is held becomes final, as if its time were over."""
+    site.review.finalise_due(datetime.now(UTC) + timedelta(minutes=6))
+
+
+def test_a_supervisor_reopens_a_decided_case(site: Site, sign_in: Callable[..., Page], address: str) -> None:
+    now = datetime.now(UTC)
+    site.review.claim(1, "meyer", now)
+    site.review.decide(1, "meyer", Judgement(Decision.REJECT, comment="base"), now)
+    finalise(site)
+    reader = sign_in("okafor")
+    reader.goto(f"{address}/cases/1")
+    expect(reader.locator("#claim")).to_contain_text("Rejected by meyer")
+    expect(reader.locator("#reopen-button")).to_have_count(0)
+    chief = sign_in("lund")
+    chief.goto(f"{address}/cases/1")
+    expect(chief.locator("#reopen-form")).to_be_hidden()
+    chief.keyboard.press("o")
+    chief.keyboard.type("apex is missing, too")
+    chief.keyboard.press("Enter")
+    expect(chief.locator(".stage")).to_contain_text("apex is missing, too", timeout=PATIENCE_MS)
+    expect(chief.locator(".readings")).to_contain_text("Rejected by meyer")
+    expect(reader.locator("#claim")).to_contain_text("lund is reading this case", timeout=PATIENCE_MS)
+    chief.screenshot(path=SCREENSHOTS / "worklist-revision.png")
+    chief.keyboard.press("c")
+    expect(chief.locator("#told")).to_contain_text("needs correction", timeout=PATIENCE_MS)
+    finalise(site)
+    expect(reader.locator("#claim")).to_contain_text("Needs correction by lund", timeout=PATIENCE_MS)
+    assert [reading.decision for reading in site.review.readings(1, datetime.now(UTC))] == [Decision.REJECT, Decision.NEEDS_CORRECTION]
+
+
+def test_two_readers_differ_and_a_third_settles_it(site: Site, sign_in: Callable[..., Page], address: str) -> None:
+    number = site.put("9", predicted_dsc=0.05, read_twice=True, patient_name="TWO^READERS").item_id
+    case = f"{address}/cases/{number}"
+    first, second = sign_in("meyer"), sign_in("okafor")
+    first.goto(case)
+    expect(first.locator("#claim")).to_have_attribute("data-mine", "yes", timeout=PATIENCE_MS)
+    first.fill('textarea[name="comment"]', "leaks at the base")
+    first.locator("button.reject").click()
+    expect(first.locator("#told")).to_contain_text("rejected", timeout=PATIENCE_MS)
+    second.goto(case)
+    expect(second.locator("#claim")).to_contain_text("which the other reader must not know", timeout=PATIENCE_MS)
+    finalise(site)
+    expect(second.locator(".stage")).to_contain_text("Second reading", timeout=PATIENCE_MS)
+    assert "leaks" not in second.content()
+    second.goto(f"{address}/?stage=SECOND")
+    assert numbers(second) == [str(number)]
+    second.keyboard.press("j")
+    second.keyboard.press("Enter")
+    expect(second.locator("#claim")).to_have_attribute("data-mine", "yes", timeout=PATIENCE_MS)
+    second.screenshot(path=SCREENSHOTS / "worklist-second-reading.png")
+    second.keyboard.press("a")
+    expect(second.locator("#told")).to_contain_text("accepted", timeout=PATIENCE_MS)
+    finalise(site)
+    first.goto(case)
+    expect(first.locator("#claim")).to_contain_text("It waits for another reader", timeout=PATIENCE_MS)
+    expect(first.locator("button.accept")).to_be_disabled()
+    chief = sign_in("lund")
+    chief.goto(f"{address}/?stage=ADJUDICATION")
+    expect(chief.locator(f'tr[data-item="{number}"]')).to_contain_text("Readers differ")
+    chief.goto(case)
+    expect(chief.locator(".readings")).to_contain_text("leaks at the base", timeout=PATIENCE_MS)
+    expect(chief.locator("#claim")).to_have_attribute("data-mine", "yes", timeout=PATIENCE_MS)
+    chief.screenshot(path=SCREENSHOTS / "worklist-adjudication.png")
+    chief.keyboard.press("r")
+    expect(chief.locator("#told")).to_contain_text("rejected", timeout=PATIENCE_MS)
+    finalise(site)
+    settled = site.review.show(number, datetime.now(UTC))
+    assert (settled.state, settled.decision, settled.reader) == ("DECIDED", Decision.REJECT, "lund")
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_error_regions_are_marked_by_mouse_and_by_keyboard(
+    site: Site, sign_in: Callable[..., Page], address: str, width: int, height: int
+) -> None:
+    page = sign_in("meyer", width, height)
+    page.goto(f"{address}/cases/1")
+    expect(page.locator("#claim")).to_have_attribute("data-mine", "yes", timeout=PATIENCE_MS)
+    strip = page.get_by_role("slider", name="Slice", exact=True)
+    expect(strip).to_have_attribute("aria-valuenow", "3", timeout=PATIENCE_MS)
+    page.keyboard.press("g")
+    page.keyboard.press("g")
+    expect(strip).to_have_attribute("aria-valuenow", "2", timeout=PATIENCE_MS)
+    expect(page.locator("#regions li.chosen")).to_have_attribute("data-region", "2")
+    page.keyboard.press("n")
+    page.locator('#regions li[data-region="1"] button').click()
+    expect(strip).to_have_attribute("aria-valuenow", "3", timeout=PATIENCE_MS)
+    page.locator('#regions li[data-region="1"] label').filter(has_text="unsure").click()
+    page.keyboard.press("y")
+    page.keyboard.press("y")  # a second time takes the mark away
+    page.locator('#regions li[data-region="1"] label').filter(has_text=re.compile("^real$")).click()
+    page.evaluate("document.getElementById('panel').firstElementChild.dataset.old = 'yes'")
+    site.review.reassign(1, "lund", "meyer", datetime.now(UTC))  # the page hears of it and draws the panel anew
+    expect(page.locator("#panel [data-old]")).to_have_count(0, timeout=PATIENCE_MS)
+    expect(page.locator("#regions")).to_have_attribute("open", "")
+    page.screenshot(path=SCREENSHOTS / f"worklist-regions-{width}.png")
+    assert page.evaluate(CUT_OFF) == []
+    page.keyboard.press("r")
+    expect(page.locator("#told")).to_contain_text("rejected", timeout=PATIENCE_MS)
+    assert site.review.show(1, datetime.now(UTC)).marks == {1: Mark.REAL, 2: Mark.NOT_REAL}
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)

@@ -12,6 +12,7 @@ from qcnode.store.migrations import (
     m0004_decision_reports,
     m0005_ups,
     m0006_sampling,
+    m0007_readings,
 )
 
 
@@ -30,4 +31,5 @@ MIGRATIONS = (
     Migration("0004-decision-reports", m0004_decision_reports.STATEMENTS),
     Migration("0005-ups", m0005_ups.STATEMENTS),
     Migration("0006-sampling", m0006_sampling.STATEMENTS),
+    Migration("0007-readings", m0007_readings.STATEMENTS),
 )

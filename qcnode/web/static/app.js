@@ -1,5 +1,7 @@
 // What the pages do by themselves: live changes, keyboard, countdowns, leases. Everything that changes something is also a plain form.
 
+import { regionKeys } from "./case-regions.js";
+
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 const byId = (id) => document.getElementById(id);
 document.documentElement.classList.add("scripted");
@@ -143,6 +145,7 @@ function startCase(page) {
   const number = page.dataset.item;
   const panel = byId("panel");
   const claim = () => byId("claim").dataset;
+  const regions = regionKeys(panel, () => byId("viewer")?.viewer);
   let taken = sessionStorage.getItem("taken") === number; // by opening the page, so that going on gives it back
 
   const refresh = async () => {
@@ -150,8 +153,11 @@ function startCase(page) {
     if (fragment === null) return;
     const said = byId("decision") && new FormData(byId("decision"));
     const focused = panel.contains(document.activeElement) ? document.activeElement.name : null;
+    const open = [...panel.querySelectorAll("details[open]")].map((details) => details.className);
     panel.innerHTML = fragment;
+    for (const details of panel.querySelectorAll("details")) details.open = open.includes(details.className);
     if (said && byId("decision")) restore(byId("decision"), said);
+    regions.showChosen();
     if (focused) panel.querySelector(`[name="${focused}"]`)?.focus();
     showTimes();
   };
@@ -159,7 +165,7 @@ function startCase(page) {
   listen(page, ({ item_id: changed }) => { if (String(changed) === number) refresh(); });
 
   const take = async () => {
-    if (claim().state !== "OPEN") return;
+    if (claim().state !== "OPEN" || claim().mayRead !== "yes") return;
     taken = (await call(`/items/${number}/claim`)).ok;
     if (taken) sessionStorage.setItem("taken", number);
     await refresh();
@@ -189,6 +195,12 @@ function startCase(page) {
   };
   for (const kind of ["pointermove", "keydown", "wheel"]) addEventListener(kind, active, { passive: true });
 
+  const reopen = () => {
+    byId("reopen-form")?.classList.add("open");
+    byId("because")?.focus();
+  };
+  panel.addEventListener("click", (event) => { if (event.target.closest("#reopen-button")) reopen(); });
+
   // a decision is sent once, however often the key is pressed
   panel.addEventListener("submit", (event) => {
     if (event.target.id !== "decision") return;
@@ -208,6 +220,8 @@ function startCase(page) {
     a: () => decide("ACCEPT"),
     r: () => decide("REJECT"),
     c: () => decide("NEEDS_CORRECTION"),
+    o: reopen,
+    ...regions.keys,
     u: () => (byId("undo") ?? panel.querySelector("#undo-form button"))?.click(),
     j: () => leave(byId("next")),
     k: () => leave(byId("previous")),
@@ -219,6 +233,7 @@ function startCase(page) {
 /** What was typed and ticked before the panel was drawn anew. */
 function restore(form, said) {
   for (const box of form.querySelectorAll('input[name="reason"]')) box.checked = said.getAll("reason").includes(box.value);
+  for (const mark of form.querySelectorAll(".marks input")) mark.checked = said.get(mark.name) === mark.value;
   for (const radio of form.querySelectorAll('input[name="rating"]')) radio.checked = radio.value === (said.get("rating") ?? "");
   form.elements.comment.value = said.get("comment") ?? "";
 }
