@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from qcnode.case import Verdict
@@ -59,6 +60,11 @@ def number(value: float | None) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """ "0.72–0.88", or nothing where there is no interval."""
     return "" if low is None or high is None else f"{low:.2f}–{high:.2f}"
+
+
+def sentence(text: str) -> str:
+    """A reason's text as it stands in a list: with a capital letter, and "0.38-0.44" so that no line breaks within."""
+    return re.sub(r"(?<=\d)-(?=\d)", "\u2060–\u2060", text[:1].upper() + text[1:])
 
 
 def span(length: timedelta) -> str:

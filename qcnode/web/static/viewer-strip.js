@@ -79,6 +79,7 @@ export class Strip {
     const name = viewer.layout === "planes" ? `, ${viewer.description.planes[plane].name}` : "";
     this.title.textContent = errors ? `Predicted error area per slice${name}` : `Slices with segmentation${name}`;
     const words = [`slice ${slice + 1} of ${slices}`];
+    if (viewer.description.query && viewer.description.planes[plane].query_area_mm2[slice] === 0) words.push("nothing segmented here");
     if (errors) {
       const worst = errors.indexOf(Math.max(...errors));
       words.push(`error ${areaText(errors[slice])}`);
