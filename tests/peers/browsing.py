@@ -5,9 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from viewer import CHROMIUM_FLAGS
 from web_samples import PASSWORD
 
 CHROMIUM = "/usr/bin/chromium"
+# our pages need no GL, and without its emulation a frame takes a fraction of the time
+FLAGS = ("--disable-gpu", *(flag for flag in CHROMIUM_FLAGS if "swiftshader" not in flag))
 SIZES = ((1440, 900), (1024, 768))
 PATIENCE_MS = 20_000
 SCREENSHOTS = Path(__file__).parents[2] / "var/screenshots"

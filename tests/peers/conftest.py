@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from archive import FORWARD_EVERYTHING, PLUGIN
-from browsing import CHROMIUM, Readers, readers_at
+from browsing import CHROMIUM, FLAGS, Readers, readers_at
 from hearts import Heart, real_heart
 from playwright.sync_api import Browser, sync_playwright
 from road import Road, running
-from viewer import CHROMIUM_FLAGS, fetch_viewer
+from viewer import fetch_viewer
 
 from qcnode.demo.phantom_dicom import PhantomStudy, phantom_study
 
@@ -70,7 +70,7 @@ def chromium(require_peers: Callable[..., None]) -> Iterator[Browser]:
     """Debian's Chromium, without a screen. One at a time: Playwright can not be started twice."""
     require_peers(CHROMIUM)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
 
