@@ -122,7 +122,9 @@ def at_pixels(plane: npt.NDArray[np.generic], state: dict[str, Any], spacing: tu
     return padded[np.ix_((rows + 1).clip(0, plane.shape[0] + 1), (columns + 1).clip(0, plane.shape[1] + 1))]
 
 
-def centres(state: dict[str, Any], spacing: tuple[float, float], shape: tuple[int, int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Plane]:
+def centres(
+    state: dict[str, Any], spacing: tuple[float, float], shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Plane]:
     """Canvas row and column of the centre of each voxel of a plane, and which of them lie in the canvas."""
     per_mm = min(state["width"], state["height"]) / state["sideMm"]
     row, column = np.indices(shape)

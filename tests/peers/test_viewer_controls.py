@@ -1,4 +1,4 @@
-"""The case page's viewer under a reader's hands: mouse and keys, grey values, switches, planes, contrasts, and what it says while it loads."""
+"""The case page's viewer under a reader's hands: mouse and keys, grey values, planes, contrasts, and what it says while it loads."""
 
 from collections.abc import Iterator
 from dataclasses import replace
