@@ -58,7 +58,8 @@ def test_who_comes_with_a_link_is_signed_in(site: Site) -> None:
 
 @pytest.mark.parametrize("case", ["disabled", "too late", "behind a proxy"])
 def test_who_may_not_sign_in_may_not_by_a_link(tmp_path: Path, case: str) -> None:
-    site = open_site(tmp_path, **({"trusted_header": "X-User"} if case == "behind a proxy" else {}))
+    proxy = {"trusted_header": "X-User", "trusted_proxies": ["192.0.2.9"]}
+    site = open_site(tmp_path, **(proxy if case == "behind a proxy" else {}))
     token = site.context.links.issue("meyer", site.clock())
     if case == "disabled":
         site.context.accounts.disable("meyer", by="root", now=site.clock())

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -96,18 +95,40 @@ def sent_case(seed: str, volume: Volume, drawn: Segmentation, segmenter: str, pa
 class ReadingRoom:
     """The node's pages at `address`, and the cases that were sent to it."""
 
-    storage: Path
-    address: str
+    folder: Path
+    node: Node
     cases: dict[str, SentCase] = field(default_factory=dict)
 
-    @cached_property
-    def items(self) -> dict[str, Item]:
-        """The items of the cases, under the same names."""
+    @property
+    def storage(self) -> Path:
+        return self.folder / "node"
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.node.web_port}"
+
+    def send(self, cases: dict[str, SentCase]) -> None:
+        """Send cases to the node and wait until each is on the worklist."""
+        with DemoPacs(self.folder / "archive") as archive:
+            for case in cases.values():
+                for dataset in (*case.images, case.query):
+                    archive.keep(dataset)
+                archive.forward(str(case.study.study_instance_uid), "QCNODE", "127.0.0.1", self.node.port)
+        self.cases |= cases
+        wanted = {str(case.query.SOPInstanceUID) for case in self.cases.values()}
+        wait_for(lambda: wanted <= {item.query_sop_instance_uid for item in self._worklist()}, JUDGED_SECONDS, "every case on the worklist")
+
+    def _worklist(self) -> list[Item]:
         database = open_database(self.storage)
         try:
-            by_query = {item.query_sop_instance_uid: item for item in Worklist(database).list()}
+            return Worklist(database).list()
         finally:
             database.close()
+
+    @property
+    def items(self) -> dict[str, Item]:
+        """The items of the cases, under the same names."""
+        by_query = {item.query_sop_instance_uid: item for item in self._worklist()}
         return {name: by_query[str(case.query.SOPInstanceUID)] for name, case in self.cases.items()}
 
     def errors(self, name: str) -> Segmentation:
@@ -132,18 +153,14 @@ def reading_room(folder: Path, cases: dict[str, SentCase]) -> Iterator[ReadingRo
     node = Node(Config.model_validate(settings))
     node.start()
     try:
-        with DemoPacs(folder / "archive") as archive:
-            for case in cases.values():
-                for dataset in (*case.images, case.query):
-                    archive.keep(dataset)
-                archive.forward(str(case.study.study_instance_uid), "QCNODE", "127.0.0.1", node.port)
-        database = open_database(folder / "node")
+        room = ReadingRoom(folder, node)
+        database = open_database(room.storage)
         try:
             Accounts(database).add(READER, Passwords().hash(PASSWORD), Role.SUPERVISOR, by="test", now=datetime.now(UTC))
-            wait_for(lambda: len(Worklist(database).list()) == len(cases), JUDGED_SECONDS, "every case on the worklist")
         finally:
             database.close()
-        yield ReadingRoom(folder / "node", f"http://127.0.0.1:{node.web_port}", cases)
+        room.send(cases)
+        yield room
     finally:
         node.stop()
 
