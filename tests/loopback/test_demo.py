@@ -14,6 +14,7 @@ import termios
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.error import HTTPError
 from urllib.request import HTTPCookieProcessor, build_opener
 
@@ -23,6 +24,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 from rich.console import Console
 
+from qcnode.cli import app
 from qcnode.demo.holdings import read_store_log
 from qcnode.demo.run import run_demo
 
@@ -83,6 +85,7 @@ def test_time_limit_is_a_clear_failure(tmp_path: Path) -> None:
     assert "careful, displaced, hasty" in text.getvalue()
 
 
+@pytest.mark.timeout(420)
 def test_on_a_terminal_it_opens_the_worklist_and_stays_until_ctrl_c(tmp_path: Path) -> None:
     """A browser that only notes the address: it leads to the worklist, once."""
     noted = tmp_path / "address"
@@ -100,6 +103,11 @@ def test_on_a_terminal_it_opens_the_worklist_and_stays_until_ctrl_c(tmp_path: Pa
         assert "It is open in your browser" in text
         address = noted.read_text()
         assert "link=" not in text, "the link is the browser's alone"
+        port = re.search(r"QCNODE at 127\.0\.0\.1:(\d+)", text)
+        assert port
+        association = AE().associate("127.0.0.1", int(port[1]), [build_context(Verification)], ae_title="QCNODE")
+        assert association.send_c_echo().Status == 0x0000
+        association.release()
         reader, stranger = (build_opener(HTTPCookieProcessor()) for _ in range(2))
         page = reader.open(address, timeout=20)
         assert "link=" not in page.url
@@ -121,16 +129,14 @@ def said_until(terminal: int, end: str) -> Iterator[str]:
         yield said
 
 
-def test_told_to_stay_it_stays_until_ctrl_c(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "qcnode", "demo", "--stay"]
-    screenless = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**screenless, **in_folder(tmp_path)})
-    try:
-        assert process.stdout is not None
-        port = next(found[1] for line in process.stdout if (found := re.search(r"QCNODE at 127\.0\.0\.1:(\d+)", line)))
-        association = AE().associate("127.0.0.1", int(port), [build_context(Verification)], ae_title="QCNODE")
-        assert association.send_c_echo().Status == 0x0000
-        association.release()
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+@pytest.mark.parametrize(
+    ("words", "on_a_terminal", "exits"),
+    [([], True, False), ([], False, True), (["--stay"], False, False), (["--exit"], True, True)],
+)
+def test_it_stays_on_a_terminal_unless_told(monkeypatch: pytest.MonkeyPatch, words: list[str], on_a_terminal: bool, exits: bool) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("qcnode.demo.run.run_demo", lambda **given: asked.append(given["exit_at_end"]) or 0)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, stream, Mock(wraps=getattr(sys, stream), isatty=lambda: on_a_terminal))
+    assert app(["demo", *words], standalone_mode=False) == 0
+    assert asked == [exits]
