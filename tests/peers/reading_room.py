@@ -28,7 +28,7 @@ from qcnode.store.worklist import Item, Worklist
 from qcnode.web.passwords import Passwords
 
 READER = "meyer"
-JUDGED_SECONDS = 180
+JUDGED_SECONDS = 300
 # A double-oblique short axis: directions of the slices, of the rows from top to bottom, and of the columns from left to right, in LPS.
 DOUBLE_OBLIQUE = ((0.6, 0.64, -0.48), (0.0, 0.6, 0.8), (0.8, -0.48, 0.36))
 
