@@ -11,8 +11,8 @@ help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=$(PYTHON) (3.11 or newer) makes the environment $(VENV)"
 
-demo: $(VENV)/.run-ready  ## install qcnode and run its main job on phantoms: archive, node, verdicts, worklist
-	$(VENV)/bin/qcnode demo --exit
+demo: $(VENV)/.run-ready  ## install qcnode and run its main job on phantoms: archive, node, verdicts, worklist in the browser until Ctrl-C
+	$(VENV)/bin/qcnode demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev-ready  ## install the development tools too and run every test; PYTEST_ARGS="-k name" narrows it
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)

@@ -99,12 +99,20 @@ def assess(
 
 @app.command()
 def demo(
-    exit_at_end: Annotated[bool, typer.Option("--exit", help="End when all answers are there; otherwise wait for more studies.")] = False,
+    exit_at_end: Annotated[
+        bool | None,
+        typer.Option(
+            "--exit/--stay",
+            help="End when all answers are there, or open the worklist and stay until Ctrl-C. Left out: stay on a terminal.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """See the whole road on this machine: an archive, the node, a phantom study with one good and two bad segmentations."""
+    """See the whole road on this machine: an archive, the node, a phantom study with one good and two bad segmentations, the worklist."""
     from qcnode.demo.run import run_demo
 
-    raise typer.Exit(run_demo(exit_at_end=exit_at_end, console=console))
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    raise typer.Exit(run_demo(exit_at_end=not is_terminal if exit_at_end is None else exit_at_end, console=console))
 
 
 @app.command()

@@ -34,7 +34,7 @@ from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
-from qcnode.web.server import start_web
+from qcnode.web.server import WebServer, start_web
 from qcnode.workers import AssessStep, DeliverStep, FinaliseStep, MatchStep, Worker
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,7 @@ class Node:
         self.port = config.listen.port
         self.web_port: int | None = None
         self.ups_port: int | None = None
+        self._web: WebServer | None = None
 
     def start(self) -> None:
         """Recover what a crash left, then listen and work. Raises ConfigurationError."""
@@ -119,6 +120,12 @@ class Node:
     def stop(self) -> None:
         """Stop listening, let every worker end its step, close the database."""
         self._running.close()
+
+    def sign_in_address(self, account: str) -> str | None:
+        """An address that signs `account` in to the worklist, once and within two minutes: not for logs. None without a web server."""
+        if self._web is None:
+            return None
+        return f"http://{self._config.web.host}:{self._web.port}{self._web.sign_in_path(account)}"
 
     def run_until_signal(self) -> None:
         """`qcnode serve`: start, wait for SIGTERM or SIGINT, stop."""
@@ -165,7 +172,7 @@ class Node:
         if config.web.enabled:
             web = start_web(config, database, review, utc_now, __version__)
             started.callback(web.stop)
-            self.web_port = web.port
+            self._web, self.web_port = web, web.port
             log.info("the worklist is at http://%s:%d/", config.web.host, web.port)
         log.info("qcnode %s listens as %s on %s:%d", __version__, config.listen.ae_title, config.listen.host, self.port)
 

@@ -21,6 +21,7 @@ from rich.table import Table
 from qcnode.assess.metrics import Agreement, Segmentation, agreement, error_map, error_map_dsc
 from qcnode.case import Verdict
 from qcnode.config import Config, CStoreDestination, Listen, Matching, ReviewSettings, Storage, Web
+from qcnode.demo.browser import open_in_browser
 from qcnode.demo.pacs import DemoPacs
 from qcnode.demo.phantom_dicom import CARDIAC_TISSUES, PhantomQuery, PhantomStudy, phantom_study
 from qcnode.headers import read_header
@@ -65,6 +66,7 @@ def run_demo(
 ) -> int:
     """Run the demonstration in `folder`, or in a new temporary one; returns the exit code.
 
+    Without `exit_at_end` the worklist is opened in the browser, where there is one, and everything stays until Ctrl-C.
     0: the good query passed, the bad ones failed, and report and error map of each are in the archive. 1: something else happened, or
     not all answers came within the time limit. Raises ConfigurationError where the installed weights do not work.
     """
@@ -251,8 +253,12 @@ def _demo_account(folder: Path) -> tuple[str, str]:
 
 
 def _invite(pacs: DemoPacs, node: Node, account: tuple[str, str], console: Console) -> None:
+    name, password = account
+    link = node.sign_in_address(name)
+    is_open = link is not None and open_in_browser(link)
+    opened = "It is open in your browser; elsewhere sign" if is_open else "Sign"
     console.print(
-        f"The worklist: http://127.0.0.1:{node.web_port}/  Sign in as {account[0]} with the password {account[1]}\n",
+        f"The worklist: http://127.0.0.1:{node.web_port}/  {opened} in as {name} with the password {password}\n",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -185,6 +185,17 @@ def sign_in(context: WebContext, name: str, password: str, address: str) -> Acco
     return account
 
 
+def sign_in_by_link(context: WebContext, token: str, address: str) -> Account | None:
+    """The account that a link was made for, or None where it is spent. Audited."""
+    now = context.now()
+    name = context.links.take(token, now)
+    account = None if name is None else account_of(context, name)
+    if account is not None:
+        details = {"address": address, "by": "link"}
+        context.audit.add(at=now, actor=account.name, action="sign-in", subject=f"account/{account.name}", details=details)
+    return account
+
+
 SignedIn = Annotated[Principal, Depends(signed_in)]
 Watching = Annotated[Principal, Depends(watching)]
 OwnForm = Annotated[Principal, Depends(own_form)]

@@ -17,6 +17,7 @@ from qcnode.store.audit import Audit
 from qcnode.store.outbox import Outbox
 from qcnode.web.openings import Openings
 from qcnode.web.passwords import Passwords
+from qcnode.web.sign_in_links import SignInLinks
 from qcnode.web.throttle import Throttle
 
 
@@ -39,6 +40,7 @@ class WebContext:
     passwords: Passwords = field(default_factory=Passwords)
     throttle: Throttle = field(default_factory=Throttle)
     openings: Openings = field(default_factory=Openings)
+    links: SignInLinks = field(default_factory=SignInLinks)
 
 
 def context_of(request: Request) -> WebContext:

@@ -61,6 +61,7 @@ class WebServer:
             raise ConfigurationError(f"web: {host}:{port} can not be listened on: {error.strerror}; choose another web.port") from error
         self.port: int = self._socket.getsockname()[1]
         self._ending: threading.Event = app.state.ending
+        self._context: WebContext = app.state.context
         # no access log: it would hold addresses of cases and peers; no proxy headers: auth.py decides whom to believe
         config = uvicorn.Config(
             app, log_config=None, access_log=False, proxy_headers=False, server_header=False, timeout_graceful_shutdown=3, lifespan="off"
@@ -68,6 +69,10 @@ class WebServer:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
         self._thread.start()
+
+    def sign_in_path(self, account: str) -> str:
+        """The path and query of a page that signs `account` in, once and within two minutes: not for logs."""
+        return f"/sign-in?link={self._context.links.issue(account, self._context.now())}"
 
     def stop(self) -> None:
         """End the streams of events, answer what was asked, and close."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from qcnode.store.accounts import Account
 from qcnode.web.auth import (
     OwnForm,
     Throttled,
@@ -17,6 +18,7 @@ from qcnode.web.auth import (
     same_token,
     set_cookie,
     sign_in,
+    sign_in_by_link,
     sign_out,
     token_for,
 )
@@ -29,11 +31,18 @@ _PURPOSE = "sign-in"
 
 
 @router.get("/sign-in")
-def sign_in_page(request: Request, context: Context, next: str = "/") -> Response:
-    """The sign-in page; who is signed in already goes on."""
+def sign_in_page(
+    request: Request, context: Context, next: str = "/", link: Annotated[str | None, Query(max_length=200)] = None
+) -> Response:
+    """The sign-in page; who is signed in already, or comes with a fresh link, goes on."""
+    if link is not None and context.settings.trusted_header is None:
+        account = sign_in_by_link(context, link, peer_address(request))
+        if account is not None:
+            return _signed_in(context, account, own_address(next))
     if principal_of(request, is_action=False) is not None:
         return RedirectResponse(own_address(next), 303)
-    return _page(request, context, own_address(next))
+    problem = "" if link is None else "This link was used already or is too old. Sign in with name and password."
+    return _page(request, context, own_address(next), problem, 200 if link is None else 401)
 
 
 @router.post("/sign-in")
@@ -55,10 +64,7 @@ def sign_in_form(
         return _page(request, context, own_address(next), f"Too many failed attempts. Wait {error.seconds:.0f} s and try again.", 429)
     if account is None:
         return _page(request, context, own_address(next), "Name or password is wrong.", 401)
-    answer = RedirectResponse(own_address(next), 303)
-    set_cookie(answer, context, cookie_name(context), context.accounts.open_session(account.name, context.now()))
-    answer.delete_cookie(_visit_cookie(context), path="/")
-    return answer
+    return _signed_in(context, account, own_address(next))
 
 
 @router.post("/sign-out")
@@ -78,6 +84,13 @@ def own_address(target: str) -> str:
 
 def _visit_cookie(context: WebContext) -> str:
     return f"{cookie_name(context)}-visit"
+
+
+def _signed_in(context: WebContext, account: Account, target: str) -> Response:
+    answer = RedirectResponse(target, 303)
+    set_cookie(answer, context, cookie_name(context), context.accounts.open_session(account.name, context.now()))
+    answer.delete_cookie(_visit_cookie(context), path="/")
+    return answer
 
 
 def _page(request: Request, context: WebContext, target: str, problem: str = "", status: int = 200) -> Response:

@@ -16,7 +16,7 @@ from qcnode.store.accounts import Role
 from qcnode.web import wording
 from qcnode.web.auth import Principal
 from qcnode.web.context import WebContext
-from qcnode.web.statics import address_of
+from qcnode.web.statics import address_of, viewer_modules
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -28,11 +28,13 @@ def make_templates(context: WebContext) -> Jinja2Templates:
     )
     environment.globals.update(
         static=address_of,
+        viewer_modules=viewer_modules,
         words=wording,
         roles=Role,
         viewer_link=lambda study_instance_uid: viewer_link(context.settings.viewer_url, study_instance_uid),
     )
-    environment.filters.update(person_name=wording.person_name, dicom_date=wording.dicom_date, number=wording.number, moment=wording.moment)
+    filters = (wording.person_name, wording.dicom_date, wording.number, wording.moment, wording.sentence)
+    environment.filters.update({each.__name__: each for each in filters})
     return Jinja2Templates(env=environment)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from qcnode.case import Verdict
@@ -82,6 +83,11 @@ def slices(first: int, last: int) -> str:
 def volume(millilitres: float) -> str:
     """Two significant digits: "3.8 ml", "0.22 ml"."""
     return f"{millilitres:.2g} ml" if millilitres < 10 else f"{millilitres:.0f} ml"
+
+
+def sentence(text: str) -> str:
+    """A reason's text as it stands in a list: with a capital letter, and "0.38-0.44" so that no line breaks within."""
+    return re.sub(r"(?<=\d)-(?=\d)", "\u2060–\u2060", text[:1].upper() + text[1:])
 
 
 def span(length: timedelta) -> str:

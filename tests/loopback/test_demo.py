@@ -1,14 +1,22 @@
 """`qcnode demo`: the archive, the node and the phantom study, from the study that goes in to the answers in the archive."""
 
+import fcntl
 import io
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
+from urllib.error import HTTPError
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 from pydicom import dcmread
@@ -16,15 +24,16 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 from rich.console import Console
 
+from qcnode.cli import app
 from qcnode.demo.holdings import read_store_log
 from qcnode.demo.run import run_demo
 
 
 @pytest.fixture(scope="module")
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
-    """Exit code, standard output and folder of `qcnode demo --exit`."""
+    """Exit code, standard output and folder of `qcnode demo`, which ends by itself where it is not on a terminal."""
     parent = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "qcnode", "demo", "--exit"]
+    command = [sys.executable, "-m", "qcnode", "demo"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **in_folder(parent)}, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     (folder,) = parent.glob("qcnode-demo-*")
@@ -76,15 +85,58 @@ def test_time_limit_is_a_clear_failure(tmp_path: Path) -> None:
     assert "careful, displaced, hasty" in text.getvalue()
 
 
-def test_without_exit_it_stays_until_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.timeout(420)
+def test_on_a_terminal_it_opens_the_worklist_and_stays_until_ctrl_c(tmp_path: Path) -> None:
+    """A browser that only notes the address: it leads to the worklist, once."""
+    noted = tmp_path / "address"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > "{noted}.new" && mv "{noted}.new" "{noted}"\n')
+    browser.chmod(0o755)
+    ours, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
     command = [sys.executable, "-m", "qcnode", "demo"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **in_folder(tmp_path)})
+    environment = {**os.environ, **in_folder(tmp_path), "BROWSER": f"{browser} %s"}
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
     try:
-        assert process.stdout is not None
-        port = next(found[1] for line in process.stdout if (found := re.search(r"QCNODE at 127\.0\.0\.1:(\d+)", line)))
-        association = AE().associate("127.0.0.1", int(port), [build_context(Verification)], ae_title="QCNODE")
+        text = "".join(said_until(ours, "Ctrl-C ends"))
+        assert "It is open in your browser" in text
+        address = noted.read_text()
+        assert "link=" not in text, "the link is the browser's alone"
+        port = re.search(r"QCNODE at 127\.0\.0\.1:(\d+)", text)
+        assert port
+        association = AE().associate("127.0.0.1", int(port[1]), [build_context(Verification)], ae_title="QCNODE")
         assert association.send_c_echo().Status == 0x0000
         association.release()
+        reader, stranger = (build_opener(HTTPCookieProcessor()) for _ in range(2))
+        page = reader.open(address, timeout=20)
+        assert "link=" not in page.url
+        assert b'data-item="1"' in page.read()
+        with pytest.raises(HTTPError, match="401"):
+            stranger.open(address, timeout=20)
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+        os.close(ours)
+
+
+def said_until(terminal: int, end: str) -> Iterator[str]:
+    """What a program writes to its terminal, until it has said `end`."""
+    text = ""
+    while end not in text:
+        said = os.read(terminal, 4096).decode(errors="replace")
+        text += said
+        yield said
+
+
+@pytest.mark.parametrize(
+    ("words", "on_a_terminal", "exits"),
+    [([], True, False), ([], False, True), (["--stay"], False, False), (["--exit"], True, True)],
+)
+def test_it_stays_on_a_terminal_unless_told(monkeypatch: pytest.MonkeyPatch, words: list[str], on_a_terminal: bool, exits: bool) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("qcnode.demo.run.run_demo", lambda **given: asked.append(given["exit_at_end"]) or 0)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, stream, Mock(wraps=getattr(sys, stream), isatty=lambda: on_a_terminal))
+    assert app(["demo", *words], standalone_mode=False) == 0
+    assert asked == [exits]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from archive import FORWARD_EVERYTHING, PLUGIN
+from browsing import CHROMIUM, FLAGS, Readers, readers_at
 from hearts import Heart, real_heart
+from playwright.sync_api import Browser, sync_playwright
 from road import Road, running
 from viewer import fetch_viewer
 
@@ -61,3 +63,20 @@ def viewer_pages(require_peers: Callable[..., None]) -> Path:
     start_page = fetch_viewer(ROOT / "var/cache/ohif")
     require_peers(str(start_page))
     return start_page
+
+
+@pytest.fixture(scope="module")
+def chromium(require_peers: Callable[..., None]) -> Iterator[Browser]:
+    """Debian's Chromium, without a screen. One at a time: Playwright can not be started twice."""
+    require_peers(CHROMIUM)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def sign_in(chromium: Browser, address: str) -> Iterator[Readers]:
+    """`sign_in("meyer")`: the queue at the test's `address`, in a browser window of its own whose complaints fail the test."""
+    with readers_at(chromium, address) as readers:
+        yield readers

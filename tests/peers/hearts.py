@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
+from reading_room import SentCase, sent_case
 
 from qcnode.demo.phantom_dicom import mr_series, seg_of
 from qcnode.demo.scanner import Study
@@ -32,6 +33,15 @@ class Heart:
         """The images of the phase that was segmented, base first."""
         slices = len(self.images) // PHASES
         return self.images[PHASE * slices : (PHASE + 1) * slices]
+
+
+def failed_heart(realdata: Path) -> SentCase:
+    """One phase with a segmentation without its basal slices, a little beside the heart."""
+    end_diastole = acdc.load(realdata / "acdc", [PATIENT])[0]
+    drawn = np.roll(np.stack([end_diastole.labels == i for i in (1, 2, 3)]), (2, 3), (2, 3))
+    base = int(np.flatnonzero(drawn.any((0, 2, 3)))[0])
+    drawn[:, : base + BASAL] = False
+    return sent_case("heart", end_diastole.volume, drawn, "hasty", "PEER^HEART")
 
 
 def real_heart(realdata: Path) -> Heart:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from viewer import CHROMIUM_FLAGS
+from browsing import PATIENCE_MS, SCREENSHOTS, SIZES
+from playwright.sync_api import Page, expect
 from web_samples import PASSWORD, Clock, Site, open_site
 
 from qcnode.case import Verdict
@@ -16,11 +16,6 @@ from qcnode.store.items import Decision, Judgement
 from qcnode.web.server import WebServer
 
 pytestmark = pytest.mark.peers
-
-CHROMIUM = "/usr/bin/chromium"
-SIZES = ((1440, 900), (1024, 768))
-PATIENCE_MS = 20_000
-SCREENSHOTS = Path(__file__).parents[2] / "var/screenshots"
 
 
 class Now(Clock):
@@ -45,41 +40,6 @@ def address(site: Site) -> Iterator[str]:
     server = WebServer(site.app, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.port}"
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def chromium(require_peers: Callable[..., None]) -> Iterator[Browser]:
-    require_peers(CHROMIUM)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def sign_in(chromium: Browser, address: str) -> Iterator[Callable[..., Page]]:
-    """`sign_in("meyer")`: a page of a browser of its own, whose complaints fail the test."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(name: str, width: int = 1440, height: int = 900) -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": height})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
-        page.goto(f"{address}/")
-        page.fill("#name", name)
-        page.fill("#password", PASSWORD)
-        page.keyboard.press("Enter")
-        expect(page.locator("#items")).to_be_visible(timeout=PATIENCE_MS)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def numbers(page: Page) -> list[str]:

@@ -27,7 +27,7 @@ export class Controls {
     if (!viewer.description.prediction) return;
     this.addSwitch(group, "Errors", "e", "Predicted errors", () => viewer.shows.errors, () => viewer.toggle("errors"));
     const label = made("label", "qcv-slider", group);
-    label.append("Opacity");
+    made("span", "", label).textContent = "Opacity";
     label.title = "How strongly the predicted errors are coloured";
     const slider = made("input", "qcv-range", label);
     Object.assign(slider, { type: "range", min: "5", max: "100", value: String(100 * viewer.shows.opacity) });

@@ -1,5 +1,7 @@
 /** One picture: a contrast in a plane, with the query's contours, the predicted errors and what tells where it lies. */
 
+import { waitingText } from "./viewer-notices.js";
+
 const HATCH_ANGLES = [45, 135, 90, 0]; // of the tissues' errors, so that they are told apart without colours too
 const SCALE_LENGTHS_MM = [1, 2, 5, 10, 20, 50, 100, 200];
 
@@ -12,7 +14,7 @@ export class Panel {
     this.canvas.setAttribute("role", "img");
     this.texts = {};
     const letters = ["left", "right", "top", "bottom"];
-    for (const name of [...letters, "name", "notice", "where", "scale", "value", "cross"]) {
+    for (const name of [...letters, "name", "notice", "where", "scale", "value", "loading", "cross"]) {
       this.texts[name] = made("span", `qcv-${letters.includes(name) ? "letter qcv-" : ""}${name}`, this.element);
     }
     for (const edge of letters) this.texts[edge].textContent = viewer.description.planes[plane].edges[edge];
@@ -82,7 +84,7 @@ export class Panel {
     context.fillStyle = "#000";
     context.fillRect(0, 0, width, height);
     const at = this.transform;
-    this.isWaiting = !this.drawGrey(context, at);
+    this.hasGrey = this.drawGrey(context, at);
     const { shows, description } = this.viewer;
     const tissues = [...description.tissues.keys()].filter((i) => shows.tissues[i]);
     const matrix = new DOMMatrix([at.across, 0, 0, at.along, at.left, at.top]);
@@ -171,12 +173,21 @@ export class Panel {
     const planeName = viewer.layout === "planes" ? `, ${name}` : "";
     texts.name.textContent = `${contrast.name}${planeName}\nW ${short(high - low)}  L ${short((low + high) / 2)}`;
     const millimetres = `${positions[this.slice] < 0 ? "\u2212" : "+"}${Math.abs(positions[this.slice]).toFixed(1)} mm`;
-    texts.where.textContent = `${this.slice + 1} / ${this.geometry.slices}\n${millimetres}${this.isWaiting ? "\nloading" : ""}`;
+    texts.where.textContent = `${this.slice + 1} / ${this.geometry.slices}\n${millimetres}`;
+    texts.loading.textContent = waitingText(this.waitedFor());
     this.canvas.setAttribute("aria-label", `${contrast.name}, ${name}, slice ${this.slice + 1} of ${this.geometry.slices}`);
     const perMm = at.perMm / devicePixelRatio;
     const length = SCALE_LENGTHS_MM.findLast((mm) => mm * perMm <= 110) ?? SCALE_LENGTHS_MM[0];
     texts.scale.style.width = `${length * perMm}px`;
     texts.scale.textContent = length >= 10 ? `${length / 10} cm` : `${length} mm`;
+  }
+
+  /** Kinds of files that this picture lacks and that are still on their way. */
+  waitedFor() {
+    const { viewer, slice, geometry, contrast } = this;
+    const { queryOutlines, errorOutlines, shows } = viewer;
+    const wanted = [viewer.contrastFiles[contrast], shows.query && queryOutlines?.file, shows.errors && errorOutlines?.file];
+    return wanted.filter((file) => file && !file.failure && !file.hasSlice(slice, geometry.axis)).map(({ kind }) => kind);
   }
 
   /** The value under the pointer; isHere: the pointer is in this panel, otherwise a cross shows the same place. */

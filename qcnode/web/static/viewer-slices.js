@@ -4,18 +4,19 @@ const BYTES_AT_ONCE = 262144;
 const WHOLE_FILE_BYTES = 65536; // so small that fetching a part is not worth it
 const REQUESTS_AT_ONCE = 4;
 
-/** The server's answer was no picture; status: of the answer, 0 where there was none. */
+/** The server's answer was no picture; status: of the answer, 0 where there was none; kind: of the file, if it is one of a case's. */
 export class LoadError extends Error {
-  constructor(status) {
+  constructor(status, kind = null) {
     super(`the pictures could not be loaded (${status})`);
-    this.status = status;
+    Object.assign(this, { status, kind });
   }
 }
 
 /** One .bin file as a volume; voxels of slices that are not there yet are 0. */
 export class SliceFile {
-  /** part: what viewer.json says of the file; voxels: of one slice; bytes: of one voxel, 1 or 2. */
-  constructor(url, part, voxels, bytes) {
+  /** kind: "image", "segmentation" or "error map"; part: what viewer.json says of the file; voxels: of one slice; bytes: of one voxel, 1 or 2. */
+  constructor(kind, url, part, voxels, bytes) {
+    this.kind = kind;
     this.url = url;
     this.starts = part.starts;
     this.voxels = voxels;
@@ -25,6 +26,12 @@ export class SliceFile {
     this.isLoaded = new Uint8Array(this.count);
     this.isAsked = new Uint8Array(this.count);
     this.loads = 0; // how often slices came
+    this.failure = null; // the LoadError that ended the loading
+  }
+
+  /** Whether a slice is there, or all of them for a plane across the stack. */
+  hasSlice(slice, axis) {
+    return axis === 0 ? this.isLoaded[slice] === 1 : this.isLoaded.every(Boolean);
   }
 
   /** The slices [first, stop) to fetch next around `slice`, or null where all are there or under way. */
@@ -53,9 +60,9 @@ export class SliceFile {
     const answer = await fetch(this.url, {
       headers: { Range: `bytes=${this.starts[first]}-${this.starts[stop] - 1}` }, signal, credentials: "same-origin",
     }).catch((error) => {
-      throw error.name === "AbortError" ? error : new LoadError(0);
+      throw error.name === "AbortError" ? error : new LoadError(0, this.kind);
     });
-    if (!answer.ok) throw new LoadError(answer.status);
+    if (!answer.ok) throw new LoadError(answer.status, this.kind);
     const body = await answer.arrayBuffer();
     const start = answer.status === 206 ? this.starts[first] : 0; // a proxy that knows no ranges sends the whole file
     for (let slice = first; slice < stop; slice += 1) {
@@ -66,7 +73,7 @@ export class SliceFile {
 
   keep(slice, raw) {
     const { voxels } = this;
-    if (raw.length !== voxels * this.bytes) throw new LoadError(0);
+    if (raw.length !== voxels * this.bytes) throw new LoadError(200, this.kind);
     const target = this.volume.subarray(slice * voxels, (slice + 1) * voxels);
     if (this.bytes === 1) target.set(raw);
     else for (let i = 0; i < voxels; i += 1) target[i] = raw[i] | (raw[voxels + i] << 8);
@@ -79,12 +86,18 @@ async function inflated(compressed) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Fetch every slice of the files: what `centre()` names first, then its neighbours, then the rest. onLoaded is called after each answer. */
-export async function loadAll(files, centre, onLoaded, signal) {
+/** Fetch every slice of the files: what `centre()` names first, then its neighbours, then the rest.
+ *
+ * onAnswer is called after each answer. A file that fails is left, and the others go on; only an abort ends all.
+ */
+export async function loadAll(files, centre, onAnswer, signal) {
   const worker = async () => {
     for (let next = chooseNext(files, centre()); next; next = chooseNext(files, centre())) {
-      await next.file.load(next.range, signal);
-      onLoaded(next.file);
+      await next.file.load(next.range, signal).catch((error) => {
+        if (signal.aborted) throw error;
+        next.file.failure ??= error;
+      });
+      onAnswer(next.file);
     }
   };
   await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, worker));
@@ -93,7 +106,7 @@ export async function loadAll(files, centre, onLoaded, signal) {
 function chooseNext(files, slice) {
   let best = null;
   for (const file of files) {
-    const range = file.nextRange(slice);
+    const range = file.failure ? null : file.nextRange(slice);
     if (!range) continue;
     const away = range[0] > slice ? range[0] - slice : Math.max(0, slice - range[1] + 1);
     if (!best || away < best.away) best = { file, range, away };

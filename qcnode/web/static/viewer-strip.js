@@ -77,8 +77,9 @@ export class Strip {
     const { axis, slices } = viewer.geometries[plane];
     const slice = viewer.position[axis];
     const name = viewer.layout === "planes" ? `, ${viewer.description.planes[plane].name}` : "";
-    this.title.textContent = errors ? `Predicted error area per slice${name}` : `Slices with segmentation${name}`;
+    this.title.textContent = errors ? `Predicted error per slice${name}` : `Slices with segmentation${name}`;
     const words = [`slice ${slice + 1} of ${slices}`];
+    if (viewer.description.query && viewer.description.planes[plane].query_area_mm2[slice] === 0) words.push("not segmented");
     if (errors) {
       const worst = errors.indexOf(Math.max(...errors));
       words.push(`error ${areaText(errors[slice])}`);

@@ -3,6 +3,7 @@
 import { Controls } from "./viewer-controls.js";
 import { PlaneGeometry } from "./viewer-geometry.js";
 import { followKeys, followPointer } from "./viewer-gestures.js";
+import { tellFailure } from "./viewer-notices.js";
 import { Outlines } from "./viewer-outline.js";
 import { made, Panel } from "./viewer-panel.js";
 import { loadAll, LoadError, SliceFile } from "./viewer-slices.js";
@@ -16,7 +17,8 @@ const GAP_PX = 2;
 /** Show the case whose viewer.json lies at baseUrl + "viewer.json" in `element`, which needs a height.
  *
  * options: `slice`, the slice to begin with instead of the worst one; `keyTarget`, where keys are listened to instead of the document.
- * Returns the Viewer, which is also element.viewer. Its promise `ready` is kept with the first whole picture.
+ * Returns the Viewer, which is also element.viewer. Its promise `ready` is kept with the first whole picture. The first picture of all, which
+ * may lack contours and errors that are still on their way, is marked "first picture" in the page's timeline (User Timing).
  */
 export function mountViewer(element, baseUrl, options = {}) {
   element.viewer?.destroy();
@@ -34,7 +36,7 @@ class Viewer {
     element.setAttribute("role", "group");
     element.setAttribute("aria-label", "Pictures of the case");
     this.ready = this.open();
-    this.ready.catch((error) => this.tellFailure(error));
+    this.ready.catch((error) => this.tell([error]));
   }
 
   /** End every request and stop listening. */
@@ -45,25 +47,27 @@ class Viewer {
 
   async open() {
     const { signal } = this.lifetime;
-    const answer = await fetch(`${this.baseUrl}viewer.json`, { signal, credentials: "same-origin" });
+    const answer = await fetch(`${this.baseUrl}viewer.json`, { signal, credentials: "same-origin" }).catch((error) => {
+      throw signal.aborted ? error : new LoadError(0);
+    });
     if (!answer.ok) throw new LoadError(answer.status);
     this.description = await answer.json();
     this.begin();
     this.build();
     const first = new Promise((resolve) => { this.resolveFirst = resolve; });
     const everything = loadAll(this.files, () => this.position[0], (file) => this.arrived(file), signal);
+    everything.catch(() => {}); // this viewer was closed
     await Promise.race([first, everything]);
-    everything.catch((error) => this.tellFailure(error));
     this.drawNow();
   }
 
   begin() {
     const { contrasts, planes, prediction, query, size, spacing_mm: spacing, tissues } = this.description;
-    const file = (part, bytes) => new SliceFile(this.baseUrl + part.file, part, size[1] * size[2], bytes);
+    const file = (kind, part, bytes) => new SliceFile(kind, this.baseUrl + part.file, part, size[1] * size[2], bytes);
     this.geometries = planes.map((plane) => new PlaneGeometry(plane, size, spacing));
-    this.contrastFiles = contrasts.map((contrast) => file(contrast, 2));
-    this.queryOutlines = query && new Outlines(file(query, 1));
-    this.errorOutlines = prediction && new Outlines(file(prediction, 1));
+    this.contrastFiles = contrasts.map((contrast) => file("image", contrast, 2));
+    this.queryOutlines = query && new Outlines(file("segmentation", query, 1));
+    this.errorOutlines = prediction && new Outlines(file("error map", prediction, 1));
     this.outlines = [this.queryOutlines, this.errorOutlines].filter(Boolean);
     this.files = [...this.contrastFiles, ...this.outlines.map((outlines) => outlines.file)];
     this.shows = { query: true, errors: true, tissues: tissues.map(() => true), opacity: 0.6 };
@@ -120,7 +124,9 @@ class Viewer {
 
   arrived(file) {
     this.outlines.find((outlines) => outlines.file === file)?.forget();
-    if (this.files.every((each) => each.isLoaded[this.position[0]])) this.resolveFirst();
+    const failed = this.files.filter(({ failure }) => failure);
+    if (file.failure) this.tell(failed.map(({ failure }) => failure));
+    if (this.files.every((each) => each.failure || each.isLoaded[this.position[0]])) this.resolveFirst();
     this.invalidate();
   }
 
@@ -134,6 +140,10 @@ class Viewer {
     this.frame = null;
     if (this.lifetime.signal.aborted) return;
     for (const panel of this.panels) panel.draw();
+    if (!this.hasDrawn && this.panels.some((panel) => panel.hasGrey)) {
+      this.hasDrawn = true;
+      performance.mark("first picture");
+    }
     this.strip.draw();
     this.controls.refresh();
     this.showPoint();
@@ -303,15 +313,9 @@ class Viewer {
     return file.isLoaded[z] ? offset + scale * file.volume[z * file.voxels + y * this.description.size[2] + x] : null;
   }
 
-  tellFailure(error) {
+  tell(errors) {
     if (this.lifetime.signal.aborted) return;
-    this.element.querySelector(".qcv-alert")?.remove();
-    const alert = made("div", "qcv-alert", this.element);
-    alert.setAttribute("role", "alert");
-    alert.append(error.status === 401 ? "You are signed out. " : "The pictures could not be loaded. ");
-    const again = made("button", "qcv-button", alert);
-    Object.assign(again, { type: "button", textContent: "Try again" });
-    again.addEventListener("click", () => mountViewer(this.element, this.baseUrl, this.options));
+    tellFailure(this.element, errors, () => mountViewer(this.element, this.baseUrl, this.options));
   }
 }
 
