@@ -130,6 +130,9 @@ class SearchIn(ListIn):
     """The same with words that patient name, patient ID or accession number hold. They travel in the body, never in a URL."""
 
     text: str = Field(default="", max_length=200)
+    # in a URL a number is text; in JSON nothing but a number is one
+    offset: int = Field(default=0, ge=0, le=1_000_000_000, strict=True)
+    limit: int = Field(default=50, ge=1, le=200, strict=True)
 
 
 class JudgementIn(_Given):
@@ -138,7 +141,7 @@ class JudgementIn(_Given):
     decision: Decision
     reasons: tuple[str, ...] = Field(default=(), max_length=50)
     comment: str = Field(default="", max_length=4000)
-    rating: int | None = Field(default=None, ge=1, le=6)
+    rating: int | None = Field(default=None, ge=1, le=6, strict=True)
 
 
 class ReassignIn(_Given):
