@@ -59,7 +59,6 @@ def test_every_answer_is_described_and_none_is_a_5xx(site: Site, address: str, t
     options += [part for name, value in headers.items() for part in ("--header", f"{name}: {value}")]
     command = [sys.executable, "-c", PROGRAM, "run", f"{address}/api/v1/openapi.json", "--no-color", *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONGEST_SECONDS + 180)
-    print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Operations:       {len(described_calls(site))} selected" in done.stdout
 

@@ -12,7 +12,7 @@ from qcnode.web.problems import MEDIA_TYPE
 from qcnode.web.security import SAFE_METHODS
 
 _PROBLEM = "Problem"
-_SESSION, _TOKEN = "session", "csrf_token"  # noqa: S105  names in the description
+_SESSION, _TOKEN = "session", "csrf_token"
 
 
 def problems(said: dict[int, str]) -> dict[int | str, dict[str, Any]]:

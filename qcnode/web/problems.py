@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from urllib.parse import quote
@@ -66,7 +65,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return answer
 
 
-def _headers_of(request: Request, error: Exception) -> Mapping[str, str]:
+def _headers_of(request: Request, error: Exception) -> dict[str, str]:
     """Which methods there are (405, RFC 9110 15.5.6), and how long to wait (429, RFC 6585 4)."""
     match error:
         case HTTPException(status_code=405):
