@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
 BOTTOM = {"case", "errors", "tissues", "headers", "outcome"}
-ROAD = BOTTOM | {"config", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
+CONFIG = {"config", "config_parts", "config_notifications"}
+ROAD = BOTTOM | CONFIG | {"notify", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
 ALLOWED = {
     "": set(),
     "case": set(),
@@ -17,7 +18,9 @@ ALLOWED = {
     "tissues": {"case"},
     "headers": {"case", "errors"},
     "outcome": {"case"},
-    "config": {"errors"},
+    "config_parts": {"errors"},
+    "config_notifications": {"case", "errors", "config_parts"},
+    "config": CONFIG | {"errors"},
     "ingest": BOTTOM | {"config", "store.inbox"},
     "imaging": BOTTOM,
     "assess": BOTTOM | {"imaging"},
@@ -29,6 +32,7 @@ ALLOWED = {
     "tasks": BOTTOM | {"config", "pipeline", "assess", "ingest"},
     "review": BOTTOM | {"config", "store"},
     "decisions": BOTTOM | {"config", "report", "store"},
+    "notify": BOTTOM | CONFIG | {"store.notices", "deliver.destination"},
     "web": BOTTOM | {"config", "store", "review"},
     "workers": ROAD | {"review"},
     "directory": ROAD,

@@ -248,6 +248,27 @@ decision_report_table = _table(
     Index("decision_report_by_query", "query_sop_instance_uid", "decided_at"),
 )
 
+notice_table = _table(
+    "notice",
+    (
+        Column("notice_id", Integer, primary_key=True),
+        Column("channel", String, nullable=False),
+        Column("idempotency_key", String, nullable=False),
+        Column("event", String, nullable=False),  # notices.EventKind
+        Column("content", String, nullable=False),  # JSON, sent as it is
+        Column("state", String, nullable=False),  # notices.NOTICE_MOVES
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("next_attempt_at", UtcDateTime, nullable=False),
+        Column("owner", String),
+        Column("lease_until", UtcDateTime),
+        Column("last_error", String),
+        Column("sent_at", UtcDateTime),
+    ),
+    UniqueConstraint("channel", "idempotency_key", name="notice_once"),
+    Index("notice_by_state", "channel", "state", "next_attempt_at"),
+)
+
 account_table = _table(
     "account",
     (

@@ -30,6 +30,7 @@ from qcnode.store.items import (
     has_run_out,
     item_of,
 )
+from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
 from qcnode.store.overview import Overview, read_overview
 from qcnode.store.schema import item_table
 
@@ -50,8 +51,10 @@ _REFUSALS: dict[str, tuple[str, ErrorCode]] = {
 class Worklist:
     """Reading and moving worklist items. `now` decides which leases have run out."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Announce = nobody) -> None:
+        """`announce`: who is to be told of a final decision."""
         self._database = database
+        self._announce = announce
 
     def page(self, filters: Filters, order: Order, offset: int, limit: int, now: datetime) -> tuple[list[Item], int]:
         """At most `limit` items from `offset` on, and how many there are in all."""
@@ -163,6 +166,7 @@ class Worklist:
                 _expire(connection, row, now)
             for row in connection.execute(select(item_table).where(state == "HELD", item_table.c.held_until <= now)).all():
                 _move(connection, row, "DECIDED", "finalise", audit.NODE, now, held_until=None)
+                add_notices(connection, self._announce(_decided(row, now)), now)
             waiting = select(item_table).where(state == "DECIDED", item_table.c.passed_on_at.is_(None)).order_by(item_table.c.decided_at)
             return [item_of(row, self._database, now) for row in connection.execute(waiting)]
 
@@ -185,6 +189,14 @@ class Worklist:
         with self._database.read() as connection:
             # no lease has run out at a time before every claim
             return [item_of(row, self._database, row.created_at) for row in connection.execute(query)]
+
+
+def _decided(row: Any, now: datetime) -> Event:
+    """A final decision, without what the reader has written and who it was."""
+    facts = {name: getattr(row, name) for name in ("item_id", "case_id", "task", "verdict", "predicted_dsc", "blind", "decision", "rating")}
+    facts |= {"decision_reasons": json.loads(row.decision_reasons), "decided_at": row.decided_at.isoformat(timespec="seconds")}
+    filters = {name: getattr(row, name) for name in ("verdict", "task", "institution", "scanner", "segmenter")}
+    return Event(EventKind.DECIDED, f"{row.case_id}/{row.decided_at.isoformat()}", now, facts, filters, row.study_instance_uid)
 
 
 def _row(connection: Connection, item_id: int) -> Any:

@@ -5,7 +5,7 @@ A step is a module with STATEMENTS. It is never changed once released; a databas
 
 from dataclasses import dataclass
 
-from qcnode.store.migrations import m0001_first_tables, m0002_intervals, m0003_review, m0004_decision_reports
+from qcnode.store.migrations import m0001_first_tables, m0002_intervals, m0003_review, m0004_decision_reports, m0007_notifications
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +21,5 @@ MIGRATIONS = (
     Migration("0002-intervals", m0002_intervals.STATEMENTS),
     Migration("0003-review", m0003_review.STATEMENTS),
     Migration("0004-decision-reports", m0004_decision_reports.STATEMENTS),
+    Migration("0007-notifications", m0007_notifications.STATEMENTS),
 )
