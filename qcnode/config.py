@@ -275,9 +275,7 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
         name: task.model_copy(update={"weights": str(folder / task.weights) if "/" in task.weights else task.weights})
         for name, task in config.tasks.items()
     }
-    return config.model_copy(
-        update={"storage": storage, "destinations": destinations, "notifications": notifications, "tasks": tasks}
-    )
+    return config.model_copy(update={"storage": storage, "destinations": destinations, "notifications": notifications, "tasks": tasks})
 
 
 def _with_absolute_files(section: _S, folder: Path) -> _S:

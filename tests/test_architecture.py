@@ -10,7 +10,9 @@ ROOT = Path(__file__).parent.parent
 # Which layers of qcnode each layer may import; its own package is always allowed.
 BOTTOM = {"case", "errors", "tissues", "headers", "outcome"}
 CONFIG = {"config", "config_parts", "config_notifications"}
-ROAD = BOTTOM | CONFIG | {"notify", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
+ROAD = (
+    BOTTOM | CONFIG | {"notify", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
+)
 ALLOWED = {
     "": set(),
     "case": set(),
