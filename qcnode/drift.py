@@ -34,7 +34,7 @@ WORTH_SAYING: dict[Measure, float] = {"predicted_dsc": 0.02, "flagged": 0.1, "re
 
 @dataclass(frozen=True, slots=True)
 class JudgedCase:
-    """What is known of one judged case. patient: any text that is the same for all of a patient's cases. refused: unlike the training data."""
+    """What is known of one judged case. patient: the same text for all of a patient's cases. refused: unlike the training data."""
 
     at: datetime
     task: str
@@ -44,6 +44,10 @@ class JudgedCase:
     predicted_dsc: float | None
     flagged: bool
     refused: bool
+
+
+_Placed = tuple[JudgedCase, int]
+"""A case, and in which week since `first_moment` it was judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,30 +108,26 @@ class Drift:
         return [(g, c, sentence(g, c, self.since)) for g in self.groups for c in g.comparisons if c.drifted]
 
 
-def monday_of(moment: datetime) -> date:
-    """The Monday (UTC) of the week of a moment."""
-    day = moment.astimezone(UTC).date()
-    return day - timedelta(days=day.weekday())
-
-
 def first_moment(now: datetime) -> datetime:
-    """From when on cases matter for a look at `now`."""
-    return datetime.combine(monday_of(now) - timedelta(weeks=RECENT_WEEKS + EARLIER_WEEKS - 1), time(), UTC)
+    """From when on cases matter for a look at `now`: the beginning (UTC) of a week."""
+    today = now.astimezone(UTC).date()
+    monday = today - timedelta(days=today.weekday())
+    return datetime.combine(monday - timedelta(weeks=RECENT_WEEKS + EARLIER_WEEKS - 1), time(), UTC)
 
 
 def examine(cases: Iterable[JudgedCase], now: datetime) -> Drift:
     """One look at cases since `first_moment`, in any order. Cases of an unknown ("") scanner or segmenter are in no such group."""
-    since = monday_of(now) - timedelta(weeks=RECENT_WEEKS - 1)
-    found: dict[tuple[str, By, str], list[JudgedCase]] = defaultdict(list)
+    start = first_moment(now)
+    found: dict[tuple[str, By, str], list[_Placed]] = defaultdict(list)
     for case in sorted(cases, key=lambda case: case.at):
-        for by, name in (("scanner", case.scanner), ("segmenter", case.segmenter)):
-            if name:
-                found[case.task, by, name].append(case)  # type: ignore[index]
-    groups = [_group(task, by, name, of_group, since) for (task, by, name), of_group in found.items()]
-    corrected = _corrected(groups)
-    return Drift(
-        since, LEVEL, tuple(sorted(corrected, key=lambda group: (not group.drifted, -sum(w.cases for w in group.weeks), group.name)))
-    )
+        placed = (case, (case.at - start) // timedelta(weeks=1))
+        if case.scanner:
+            found[case.task, "scanner", case.scanner].append(placed)
+        if case.segmenter:
+            found[case.task, "segmenter", case.segmenter].append(placed)
+    groups = _corrected([_group(task, by, name, placed, start.date()) for (task, by, name), placed in found.items()])
+    since = start.date() + timedelta(weeks=EARLIER_WEEKS)
+    return Drift(since, LEVEL, tuple(sorted(groups, key=lambda group: (not group.drifted, -sum(w.cases for w in group.weeks), group.name))))
 
 
 def sentence(group: Group, comparison: Comparison, since: date) -> str:
@@ -142,21 +142,20 @@ def sentence(group: Group, comparison: Comparison, since: date) -> str:
     return f"{group.by.capitalize()} {group.name}, {group.task}: {what} since week {since.isocalendar().week}, more than chance, {q}."
 
 
-def _group(task: str, by: By, name: str, cases: Sequence[JudgedCase], since: date) -> Group:
-    first = since - timedelta(weeks=EARLIER_WEEKS)
-    of_week: dict[date, list[JudgedCase]] = defaultdict(list)
-    of_patient: dict[str, list[JudgedCase]] = defaultdict(list)
-    for case in cases:
-        of_week[monday_of(case.at)].append(case)
-        of_patient[case.patient].append(case)
-    mondays = [first + timedelta(weeks=n) for n in range(EARLIER_WEEKS + RECENT_WEEKS)]
-    before, after = [], []
+def _group(task: str, by: By, name: str, placed: Sequence[_Placed], first: date) -> Group:
+    of_week: dict[int, list[JudgedCase]] = defaultdict(list)
+    of_patient: dict[str, list[_Placed]] = defaultdict(list)
+    for case, week in placed:
+        of_week[week].append(case)
+        of_patient[case.patient].append((case, week))
+    before: list[list[JudgedCase]] = []
+    after: list[list[JudgedCase]] = []
     for mine in of_patient.values():
-        is_recent = monday_of(mine[0].at) >= since
+        is_recent = mine[0][1] >= EARLIER_WEEKS
         # what comes later of a patient who was known before belongs to neither side
-        of_period = [case for case in mine if (monday_of(case.at) >= since) == is_recent]
-        (after if is_recent else before).append(of_period)
-    return Group(task, by, name, tuple(_week(monday, of_week[monday]) for monday in mondays), tuple(_comparisons(before, after)))
+        (after if is_recent else before).append([case for case, week in mine if (week >= EARLIER_WEEKS) == is_recent])
+    weeks = tuple(_week(first + timedelta(weeks=n), of_week[n]) for n in range(EARLIER_WEEKS + RECENT_WEEKS))
+    return Group(task, by, name, weeks, tuple(_comparisons(before, after)))
 
 
 def _week(monday: date, cases: Sequence[JudgedCase]) -> Week:
@@ -190,7 +189,7 @@ def _dsc(before: list[float], after: list[float]) -> Comparison | None:
 def _share(measure: Measure, before: list[bool], after: list[bool]) -> Comparison | None:
     if not _are_enough(before, after):
         return None
-    p = float(fisher_exact([[sum(side), len(side) - sum(side)] for side in (before, after)])[1])
+    p = float(fisher_exact(np.array([[sum(side), len(side) - sum(side)] for side in (before, after)]))[1])
     return Comparison(measure, fmean(before), fmean(after), len(before), len(after), p, 1.0, None, False)
 
 

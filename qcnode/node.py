@@ -24,6 +24,7 @@ from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
+from qcnode.notify.watch import Watch
 from qcnode.review import Review
 from qcnode.store.database import open_database
 from qcnode.store.decision_reports import DecisionReports
@@ -137,6 +138,9 @@ class Node:
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), _kinds_by_destination(config), config.observers, __version__)
         scheduler = self._schedule(match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now))
+        watch = Watch(review, Notices(database), config.notifications, utc_now)
+        scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
+        scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
         for worker in workers:
             worker.start()
             started.callback(worker.join)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -196,6 +197,9 @@ class Jobs:
             "reasons": json.dumps(REASONS.dump_python(outcome.reasons)),
             "weights": None if outcome.weights is None else json.dumps(asdict(outcome.weights)),
             "result_directory": self._database.relative(result.directory),
+            "scanner": result.scanner,
+            "segmenter": result.segmenter,
+            "patient_key": sha256((result.patient_id or result.case.study_instance_uid).encode()).hexdigest()[:16],
         }
 
     def _case(self, content: str) -> Case:

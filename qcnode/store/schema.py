@@ -131,6 +131,9 @@ case_table = _table(
         Column("weights", String),  # JSON
         Column("device", String),
         Column("result_directory", String),
+        Column("scanner", String),  # as on the worklist
+        Column("segmenter", String),
+        Column("patient_key", String),  # the same for the cases of one patient, and no name of them
     ),
     Index("case_by_state", "state", "next_attempt_at"),
     Index("case_by_query", "query_sop_instance_uid"),

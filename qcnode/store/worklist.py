@@ -13,9 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from qcnode.drift import Drift, examine, first_moment
 from qcnode.store import audit, item_queries
 from qcnode.store.audit import AuditEntry
 from qcnode.store.database import Database
+from qcnode.store.drift_cases import judged_cases
 from qcnode.store.item_queries import Facets, Filters, Order
 from qcnode.store.items import (
     ITEM_MOVES,
@@ -81,6 +83,10 @@ class Worklist:
         """Figures of the last `days` days, today included."""
         with self._database.read() as connection:
             return read_overview(connection, now, days)
+
+    def drift(self, now: datetime) -> Drift:
+        """Whether the predictions of a scanner or a segmenter have shifted."""
+        return examine(judged_cases(self._database, first_moment(now)), now)
 
     def history(self, item_id: int) -> list[AuditEntry]:
         """Everything that was done with the item, oldest first."""

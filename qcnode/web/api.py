@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from qcnode.store.accounts import Role
 from qcnode.store.item_queries import Filters
 from qcnode.store.items import Judgement
-from qcnode.web.api_models import ItemOut, ItemsOut, JudgementIn, ListIn, OverviewOut, ReassignIn, SearchIn, SessionOut, SignInIn
+from qcnode.web.api_models import DriftOut, ItemOut, ItemsOut, JudgementIn, ListIn, OverviewOut, ReassignIn, SearchIn, SessionOut, SignInIn
 from qcnode.web.auth import (
     Forbidden,
     OwnCall,
@@ -139,6 +139,12 @@ def undo(context: Context, principal: OwnCall, item_id: ItemId) -> ItemOut:
 def overview(context: Context, _: SignedIn, days: Period = 30) -> OverviewOut:
     """The worklist in figures."""
     return OverviewOut.of(context.review.overview(context.now(), days), context.outbox.counts())
+
+
+@router.get("/overview/drift")
+def drift(context: Context, _: SignedIn) -> DriftOut:
+    """Whether the predictions of a scanner or a segmenter have shifted, more than chance shifts them."""
+    return DriftOut.of(context.review.drift(context.now()))
 
 
 def _found(context: WebContext, wanted: SearchIn) -> ItemsOut:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from qcnode.case import ReasonCode, Verdict
+from qcnode.drift import By, Drift, Measure
 from qcnode.store.accounts import Role
 from qcnode.store.item_queries import Order
 from qcnode.store.items import Decision, Item
@@ -179,3 +180,50 @@ class OverviewOut(_Answer):
         """The figures, with the deliveries of each destination by state."""
         values = {name: getattr(overview, name) for name in cls.model_fields if name != "deliveries"}
         return cls.model_validate(values | {"deliveries": deliveries})
+
+
+class WeekOut(_Answer):
+    """A group in one week (UTC). predicted_dsc: the median, null where there are too few cases."""
+
+    monday: date
+    cases: int
+    predicted_dsc: float | None
+
+
+class ComparisonOut(_Answer):
+    """The last weeks against those before: median of the predicted DSC, or share of patients. q: corrected for all tests of the look."""
+
+    measure: Measure
+    before: float
+    after: float
+    patients_before: int
+    patients_after: int
+    p: float
+    q: float
+    superiority: float | None
+    drifted: bool
+
+
+class DriftGroupOut(_Answer):
+    """A task's cases of one scanner or segmenter. comparisons: none where there are too few patients."""
+
+    task: str
+    by: By
+    name: str
+    weeks: tuple[WeekOut, ...]
+    comparisons: tuple[ComparisonOut, ...]
+
+
+class DriftOut(_Answer):
+    """Whether predictions have shifted since a week. level: the largest q of a finding. findings: in words."""
+
+    since: date
+    level: float
+    findings: tuple[str, ...]
+    groups: tuple[DriftGroupOut, ...]
+
+    @classmethod
+    def of(cls, drift: Drift) -> DriftOut:
+        """A look at drift."""
+        groups = tuple(map(DriftGroupOut.model_validate, drift.groups))
+        return cls(since=drift.since, level=drift.level, findings=tuple(said for _, _, said in drift.sentences()), groups=groups)
