@@ -12,14 +12,19 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from drifting_site import SCANNERS, fill
 from receivers import MailReceiver, Receiver, mail_receiver, make_certificate, web_receiver
 from store_samples import EVERYTHING, at, case, put_item, result
+from web_samples import open_site
 
 from qcnode.case import Verdict
-from qcnode.config import Config, Retry
+from qcnode.config import Config, Retry, ReviewSettings
 from qcnode.config_notifications import Notifications
+from qcnode.notify.email import body_of
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
+from qcnode.notify.watch import Watch
+from qcnode.review import Review
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import Jobs
 from qcnode.store.leases import LeaseLost, release_leases
@@ -235,6 +240,42 @@ def test_a_delivery_that_is_given_up_is_told(database: Database, receiver: Recei
     outbox.dead(delivery, "0122H", at(2))
     (notice,) = Notices(database).list()
     assert notice.facts["data"] == {"destination": "pacs", "kind": "error_map", "case_id": "1"}
+
+
+def test_a_case_that_waits_too_long_is_told_once_a_day(database: Database, receiver: Receiver) -> None:
+    told = settings([hook(receiver)], {"when": "oldest-open", "hours": 2}, {"when": "oldest-open", "hours": 100})
+    put_item(database, "1")
+    hour = 3600.0
+    for hours, number in ((1, 0), (3, 1), (4, 1), (27, 2)):
+        watch(database, told, hours * hour).look_at_oldest()
+        assert len(Notices(database).list()) == number, hours
+    assert Notices(database).list()[0].facts["data"] == {"item_id": 1, "hours": 3.0, "waiting": 1}
+
+
+def test_drift_is_told_once(tmp_path: Path, receiver: Receiver) -> None:
+    site = open_site(tmp_path / "site")
+    fill(site, of_week=4)
+    told = settings([hook(receiver)], {"when": "drift"})
+    for _ in range(2):
+        Watch(site.review, Notices(site.database), told, site.clock).look_for_drift()
+    (notice,) = Notices(site.database).list()
+    facts = notice.facts["data"]
+    assert (facts["by"], facts["group"], facts["measure"]) == ("scanner", SCANNERS[0], "predicted_dsc")
+    assert facts["after"] < facts["before"]
+    body = body_of([(EventKind.DRIFT, facts)])
+    assert "Drift of the predictions: 1\n  Scanner SIEMENS Aera, cardiac-sax: predicted DSC fell" in body
+
+
+def test_nothing_is_looked_for_without_a_rule(database: Database, receiver: Receiver) -> None:
+    put_item(database, "1")
+    looking = watch(database, settings([hook(receiver)], {"when": "flagged"}), 1e6)
+    looking.look_at_oldest()
+    looking.look_for_drift()
+    assert Notices(database).list() == []
+
+
+def watch(database: Database, told: Notifications, now: float) -> Watch:
+    return Watch(Review(Worklist(database), ReviewSettings()), Notices(database), told, lambda: at(now))
 
 
 def test_one_mail_tells_of_many(database: Database, mailbox: MailReceiver) -> None:

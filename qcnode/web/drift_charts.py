@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
-from qcnode.drift import RECENT_WEEKS, Comparison, Drift, Group, sentence
+from qcnode.drift import RECENT_WEEKS, Comparison, Drift, Group
 
 WIDTH, HEIGHT = 300.0, 64.0
 SHOWN = 12
@@ -36,6 +36,7 @@ class DriftView:
     sparklines: tuple[Sparkline, ...]
     low: float
     left_out: int
+    several_tasks: bool
 
 
 def drift_view(drift: Drift) -> DriftView:
@@ -43,8 +44,9 @@ def drift_view(drift: Drift) -> DriftView:
     groups = drift.groups[:SHOWN]
     shown = [week.predicted_dsc for group in groups for week in group.weeks if week.predicted_dsc is not None]
     low = min(floor(10 * min(shown, default=0.5)) / 10, 0.9)
-    said = tuple(sentence(g, c, drift.since) for g in drift.groups for c in g.comparisons if c.drifted)
-    return DriftView(said, tuple(_sparkline(group, low) for group in groups), low, len(drift.groups) - len(groups))
+    said = tuple(text for _, _, text in drift.sentences())
+    several_tasks = len({group.task for group in groups}) > 1
+    return DriftView(said, tuple(_sparkline(group, low) for group in groups), low, len(drift.groups) - len(groups), several_tasks)
 
 
 def _sparkline(group: Group, low: float) -> Sparkline:
