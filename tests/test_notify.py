@@ -20,6 +20,8 @@ from web_samples import open_site
 from qcnode.case import Verdict
 from qcnode.config import Config, Retry, ReviewSettings
 from qcnode.config_notifications import Notifications
+from qcnode.doctor import examine
+from qcnode.node import describe_state
 from qcnode.notify.email import body_of
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
@@ -344,6 +346,19 @@ def test_doctor_sends_a_test(receiver: Receiver, mailbox: MailReceiver, monkeypa
     monkeypatch.delenv("HOOK_SECRET")
     (check,) = channels[0].check(now=at(0), tell=False)
     assert (check.ok, check.detail) == (False, "channel hook: environment variable HOOK_SECRET is not set")
+
+
+def test_doctor_and_status_name_what_was_given_up(database: Database, receiver: Receiver) -> None:
+    told = settings([hook(receiver)], {"when": "flagged"})
+    receiver.answers = [410]
+    flag(database, told, "1")
+    step(database, told, 1)()
+    node = {"storage": {"directory": database.directory, "minimum_free_mb": 1}, "tasks": {}, "notifications": told}
+    config = Config.model_validate(node)
+    found = {check.name: check for check in examine(config, notify=True)}
+    assert found["hook"].detail == "webhook: took a test"
+    assert (found["notices to hook"].ok, found["notices to hook"].detail) == (False, "1 given up, the last one for: hook: HTTP status 410")
+    assert describe_state(config)["notices to hook"] == [("DEAD", 1)]
 
 
 @pytest.mark.parametrize(

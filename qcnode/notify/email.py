@@ -26,7 +26,6 @@ _HEADINGS = {
     EventKind.GIVEN_UP: "Deliveries given up",
     EventKind.OLDEST_OPEN: "Cases that have waited long",
     EventKind.DRIFT: "Drift of the predictions",
-    EventKind.TEST: "Tests",
 }
 
 
