@@ -5,10 +5,10 @@ TORCH  := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint clean
+.PHONY: help demo test contract lint clean
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=$(PYTHON) (3.11 or newer) makes the environment $(VENV)"
 
 demo: $(VENV)/.run-ready  ## install qcnode and run its main job on phantoms: archive, node, verdicts, worklist in the browser until Ctrl-C
@@ -16,6 +16,9 @@ demo: $(VENV)/.run-ready  ## install qcnode and run its main job on phantoms: ar
 
 test: $(VENV)/.dev-ready  ## install the development tools too and run every test; PYTEST_ARGS="-k name" narrows it
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+contract: $(VENV)/.dev-ready  ## ask the API several hundred made-up requests for each call (minutes); CONTRACT_EXAMPLES=1000 for more
+	QCNODE_CONTRACT_EXAMPLES=$(or $(CONTRACT_EXAMPLES),200) $(VENV)/bin/python -m pytest -n 0 tests/test_web_contract.py
 
 lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .

@@ -116,14 +116,17 @@ def demo(
 
 
 @app.command()
-def doctor(config: ConfigOption = Path("config.yaml")) -> None:
-    """Check configuration, database, disk, weights, device and every destination. Exit code 1 if one of them fails."""
+def doctor(
+    config: ConfigOption = Path("config.yaml"),
+    notify: Annotated[bool, typer.Option("--notify", help="Send a test to every channel of notifications.")] = False,
+) -> None:
+    """Check configuration, database, disk, weights, device, every destination and channel. Exit code 1 if one of them fails."""
     from qcnode.doctor import examine
 
     settings = load_config(config)
     console.print(f"[green]ok  [/] configuration: {escape(str(config))}", soft_wrap=True)
     failed = False
-    for check in examine(settings):
+    for check in examine(settings, notify=notify):
         console.print(f"{'[green]ok  [/]' if check.ok else '[red]FAIL[/]'} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
         if not check.ok:
             failed = True

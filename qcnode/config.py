@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from qcnode.config_notifications import Notifications
+from qcnode.config_parts import Section as _Section
+from qcnode.config_parts import read_secret
 from qcnode.errors import ConfigurationError
 
 AETitle = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
 PersonName = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\\^=\x00-\x1f]+(\^[^\\^=\x00-\x1f]*){0,4}$")]  # one group of PN
+_S = TypeVar("_S", bound=_Section)
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Caller(_Section):
@@ -105,6 +105,13 @@ class Retry(_Section):
     longest_seconds: float = Field(default=1800, gt=0)
     give_up_hours: float = Field(default=96, gt=0)
 
+    def wait(self, attempts: int, age: timedelta) -> timedelta | None:
+        """How long to wait after the `attempts`-th failure; None where what is `age` old is given up."""
+        if age > timedelta(hours=self.give_up_hours):
+            return None
+        # the exponent is bounded, as a delivery may be tried for days
+        return timedelta(seconds=min(self.first_seconds * 2 ** min(max(attempts, 1) - 1, 20), self.longest_seconds))
+
 
 class _Destination(_Section):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
@@ -137,16 +144,7 @@ class StowDestination(_Destination):
 
     def password(self) -> str | None:
         """The secret, or None. Raises ConfigurationError where it is configured but not there."""
-        if self.password_file is not None:
-            try:
-                return self.password_file.read_text().strip()
-            except OSError as error:
-                raise ConfigurationError(f"destination {self.name}: password_file can not be read: {error.strerror}") from error
-        if self.password_env is not None:
-            if self.password_env not in os.environ:
-                raise ConfigurationError(f"destination {self.name}: environment variable {self.password_env} is not set")
-            return os.environ[self.password_env]
-        return None
+        return read_secret(f"destination {self.name}", "password", self.password_file, self.password_env)
 
 
 Destination = Annotated[CStoreDestination | StowDestination, Field(discriminator="kind")]
@@ -279,6 +277,7 @@ class Config(_Section):
     destinations: tuple[Destination, ...] = ()
     review: ReviewSettings = ReviewSettings()
     observers: Observers = Observers()
+    notifications: Notifications = Notifications()
     web: Web = Web()
     ups: Ups = Ups()
     logging: Logging = Logging()
@@ -311,12 +310,16 @@ def load_config(path: Path) -> Config:
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
     storage = config.storage.model_copy(update={"directory": folder / config.storage.directory})
-    destinations = tuple(
-        d.model_copy(update={key: folder / getattr(d, key) for key in ("password_file", "ca_file") if getattr(d, key, None) is not None})
-        for d in config.destinations
-    )
+    destinations = tuple(_with_absolute_files(destination, folder) for destination in config.destinations)
+    channels = tuple(_with_absolute_files(channel, folder) for channel in config.notifications.channels)
+    notifications = config.notifications.model_copy(update={"channels": channels})
     tasks = {
         name: task.model_copy(update={"weights": str(folder / task.weights) if "/" in task.weights else task.weights})
         for name, task in config.tasks.items()
     }
-    return config.model_copy(update={"storage": storage, "destinations": destinations, "tasks": tasks})
+    return config.model_copy(update={"storage": storage, "destinations": destinations, "notifications": notifications, "tasks": tasks})
+
+
+def _with_absolute_files(section: _S, folder: Path) -> _S:
+    files = ("password_file", "secret_file", "ca_file")
+    return section.model_copy(update={key: folder / getattr(section, key) for key in files if getattr(section, key, None) is not None})

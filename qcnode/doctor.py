@@ -11,13 +11,18 @@ from qcnode.assess.model_card import ReviewFacts
 from qcnode.config import Config, Task
 from qcnode.deliver.destination import Check
 from qcnode.errors import QCNodeError
-from qcnode.node import open_destination
+from qcnode.node import open_destination, utc_now
+from qcnode.notify.step import open_channel
 from qcnode.store.database import open_database
+from qcnode.store.notices import Notices
 from qcnode.tasks import load_tasks, weights_directory
 
 
-def examine(config: Config) -> Iterator[Check]:
-    """Check storage, database, weights and their terms, device, and every destination, one finding at a time."""
+def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
+    """Check storage, database, weights and their terms, device, every destination and channel, one finding at a time.
+
+    notify: every channel of notifications is told of a test.
+    """
     yield _storage(config)
     yield _database(config)
     for name, task in config.tasks.items():
@@ -30,6 +35,9 @@ def examine(config: Config) -> Iterator[Check]:
             yield Check(settings.name, False, str(error), "correct the destination in config.yaml")
     if not config.destinations:
         yield Check("destinations", True, "none: results are kept, nothing is sent", "add a destination to config.yaml to answer a PACS")
+    for channel in config.notifications.channels:
+        yield from open_channel(channel).check(now=utc_now(), tell=notify)
+        yield from _given_up(config, channel.name)
 
 
 def _storage(config: Config) -> Check:
@@ -54,6 +62,19 @@ def _database(config: Config) -> Check:
     except (OSError, sqlite3.Error, QCNodeError) as error:
         return Check("database", False, str(error), "restore the database from a backup, or move it away to begin with an empty one")
     return Check("database", True, "opens, schema is current", "")
+
+
+def _given_up(config: Config, channel: str) -> Iterator[Check]:
+    """Notices that were never told; nothing is said where there are none."""
+    try:
+        database = open_database(config.storage.directory)
+    except (OSError, sqlite3.Error, QCNodeError):
+        return  # said already
+    dead = Notices(database).list(channel, "DEAD")
+    database.close()
+    if dead:
+        advice = "correct the channel; the worklist shows what was not told"
+        yield Check(f"notices to {channel}", False, f"{len(dead)} given up, the last one for: {dead[-1].last_error}", advice)
 
 
 def _weights(config: Config, name: str, task: Task) -> Iterator[Check]:

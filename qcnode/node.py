@@ -23,6 +23,9 @@ from qcnode.deliver.destination import Destination
 from qcnode.deliver.stow_rs import StowRs
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import start_storage_scp
+from qcnode.notify.rules import Rules
+from qcnode.notify.step import NotifyStep, open_channel
+from qcnode.notify.watch import Watch
 from qcnode.review import Review
 from qcnode.sampling import Sampling
 from qcnode.store.database import Database, open_database
@@ -30,6 +33,7 @@ from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.leases import release_leases
+from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
@@ -94,6 +98,8 @@ def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
     }
     for destination, deliveries in Outbox(database).counts().items():
         state[f"delivery to {destination}"] = list(deliveries.items())
+    for channel, told in Notices(database).counts().items():
+        state[f"notices to {channel}"] = list(told.items())
     database.close()
     return state
 
@@ -148,10 +154,15 @@ class Node:
         if recovery.lost:
             log.error("%d acknowledged objects have lost their file", len(recovery.lost))
         tasks = load_tasks(config)
-        match, workers = self._workers(Jobs(database), Outbox(database), inbox, tasks)
-        review = Review(Worklist(database), config.review)
+        announce = Rules(config.notifications)
+        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, tasks)
+        workers += self._notifying(Notices(database))
+        review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), _kinds_by_destination(config), config.observers, __version__)
         scheduler = self._schedule(match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now))
+        watch = Watch(review, Notices(database), config.notifications, utc_now)
+        scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
+        scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
         for worker in workers:
             worker.start()
             started.callback(worker.join)
@@ -235,6 +246,12 @@ class Node:
             on_case=assessing.wake.set,
         )
         return match, [Worker("match", match), assessing, *delivering]
+
+    def _notifying(self, notices: Notices) -> list[Worker]:
+        """One worker per channel: a receiver that is away holds up neither another one nor the road."""
+        config, owner = self._config, f"{os.getpid()}"
+        channels = [open_channel(settings) for settings in config.notifications.channels]
+        return [Worker(f"notify {c.name}", NotifyStep(notices, c, config.retry, owner, utc_now)) for c in channels]
 
     def _schedule(self, match: MatchStep, matching: Worker, inbox: Inbox, finalise: FinaliseStep) -> BackgroundScheduler:
         """Timers: the quiet time of each study, queries whose images never come, decisions that become final, purging."""

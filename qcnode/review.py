@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from qcnode.config import ReviewSettings
+from qcnode.drift import Drift
 from qcnode.regions import ErrorRegion, read_regions
 from qcnode.store.audit import AuditEntry, item_subject
 from qcnode.store.final_decisions import DecisionFilters, FinalDecision
@@ -101,6 +102,10 @@ class Review:
     def overview(self, now: datetime, days: int) -> Overview:
         """Figures of the last `days` days, today included (UTC)."""
         return self._worklist.overview(now, days)
+
+    def drift(self, now: datetime) -> Drift:
+        """Whether the predictions of a scanner or a segmenter have shifted, more than chance shifts them."""
+        return self._worklist.drift(now)
 
     def history(self, item_id: int, now: datetime) -> list[AuditEntry]:
         """Everything that was done with the item, oldest first; without what is hidden."""

@@ -296,7 +296,7 @@ class DeliverStep:
             self.destination.send(delivery.path)
         except DeliveryRefused as error:
             log.error("%s refuses %s: %s", self.destination.name, delivery.sop_instance_uid, error)
-            self.outbox.dead(delivery, str(error))
+            self.outbox.dead(delivery, str(error), self.now())
         except Exception as error:  # noqa: BLE001  what fails for a reason that nobody thought of is tried again as well
             self._try_later(delivery, str(error) if isinstance(error, QCNodeError) else where(error))
         else:
@@ -316,11 +316,10 @@ class DeliverStep:
         return self.outbox.replace_file(delivery, path, sha256(path.read_bytes()).hexdigest())
 
     def _try_later(self, delivery: Delivery, error: str) -> None:
-        if self.now() - delivery.created_at > timedelta(hours=self.retry.give_up_hours):
+        wait = self.retry.wait(delivery.attempts, self.now() - delivery.created_at)
+        if wait is None:
             log.error("%s: gave up %s after %d attempts: %s", self.destination.name, delivery.sop_instance_uid, delivery.attempts, error)
-            self.outbox.dead(delivery, error)
+            self.outbox.dead(delivery, error, self.now())
             return
-        # the exponent is bounded, as a delivery may be tried for days
-        seconds = min(self.retry.first_seconds * 2 ** min(delivery.attempts - 1, 20), self.retry.longest_seconds)
-        log.warning("%s: %s again in %.0f s: %s", self.destination.name, delivery.sop_instance_uid, seconds, error)
-        self.outbox.retry(delivery, next_attempt_at=self.now() + timedelta(seconds=seconds), error=error)
+        log.warning("%s: %s again in %.0f s: %s", self.destination.name, delivery.sop_instance_uid, wait.total_seconds(), error)
+        self.outbox.retry(delivery, next_attempt_at=self.now() + wait, error=error)

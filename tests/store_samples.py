@@ -130,10 +130,11 @@ def put_item(
     verdict: Verdict = Verdict.FAIL,
     predicted_dsc: float | None = 0.4,
     seconds: float = 0,
+    jobs: Jobs | None = None,
     **changes: object,
 ) -> Item:
     """Settle a case of its own query at that second and return its worklist item. `changes` are of its CaseResult."""
-    jobs = Jobs(database)
+    jobs = jobs or Jobs(database)
     jobs.put_case(case(case_id, query=f"2.25.{case_id}"), at(seconds))
     claimed = jobs.claim("w", at(seconds), timedelta(seconds=9))
     assert claimed is not None

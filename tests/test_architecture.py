@@ -9,7 +9,10 @@ ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
 BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
-ROAD = BOTTOM | {"config", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
+CONFIG = {"config", "config_parts", "config_notifications"}
+ROAD = (
+    BOTTOM | CONFIG | {"notify", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
+)
 ALLOWED = {
     "": set(),
     "case": set(),
@@ -20,23 +23,27 @@ ALLOWED = {
     "regions": set(),
     "uids": set(),
     "sampling": {"case", "outcome"},
-    "config": {"errors"},
+    "config_parts": {"errors"},
+    "config_notifications": {"case", "errors", "config_parts"},
+    "config": CONFIG | {"errors"},
     "dicom_listener": BOTTOM | {"config"},
     "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox"},
     "imaging": BOTTOM,
     "assess": BOTTOM | {"imaging"},
     "report": BOTTOM | {"imaging"},
     "deliver": BOTTOM | {"config"},
-    "store": BOTTOM,
+    "drift": set(),
+    "store": BOTTOM | {"drift"},
     "observe": BOTTOM | {"config"},
     "pipeline": BOTTOM | {"imaging", "assess", "report"},
     "tasks": BOTTOM | {"config", "pipeline", "assess", "ingest"},
-    "review": BOTTOM | {"config", "store"},
+    "review": BOTTOM | {"config", "store", "drift"},
     "decisions": BOTTOM | {"config", "report", "store"},
     "cohort.format": BOTTOM,
     "cohort": BOTTOM | {"store"},
-    "web": BOTTOM | {"config", "store", "review"},
     "ups": BOTTOM | {"config", "dicom_listener", "report", "store", "review"},
+    "notify": BOTTOM | CONFIG | {"store", "deliver.destination", "review", "drift"},
+    "web": BOTTOM | {"config", "store", "review", "drift"},
     "workers": ROAD | {"review"},
     "directory": ROAD,
     "node": ROAD | {"workers", "review", "decisions", "ups.scp", "web.server"},

@@ -48,6 +48,11 @@ def test_orders(worklist: Worklist) -> None:
     assert numbers(worklist, ALL, Order.NEWEST) == [7, 6, 5, 4, 3, 2, 1]
     worst = [n for n in numbers(worklist, ALL, Order.WORST) if n != 4]
     assert worst == [3, 1, 5, 6, 7, 2]
+    by_site = [n for n in numbers(worklist, ALL, Order.INSTITUTION) if n != 4]
+    assert by_site == [3, 5, 6, 7, 1, 2], "unknown, North, South; in each the worst first"
+    assert numbers(worklist, ALL, Order.SCANNER)[-1] == 4
+    assert numbers(worklist, ALL, Order.SEGMENTER)[-1] == 3
+    assert numbers(worklist, ALL, Order.TASK) == numbers(worklist, ALL, Order.WORST)
 
 
 @pytest.mark.parametrize(
@@ -184,12 +189,13 @@ def insert_item(connection, number: int) -> None:
         (Filters(), Order.WORST, 0),
         (Filters(), Order.WORST, 9900),
         (Filters(), Order.NEWEST, 0),
+        (Filters(), Order.SCANNER, 5000),
         (Filters(verdict=Verdict.FAIL, institution="Hospital 1", segmenter="network 1"), Order.WORST, 0),
         (Filters(verdict=Verdict.FAIL, scanner="SIEMENS Aera, MR4", reader="ann"), Order.OLDEST, 0),
         (Filters(text="name77 given"), Order.WORST, 0),
         (ALL, Order.WORST, 5000),
     ],
-    ids=["worst", "last page", "newest", "filtered", "nothing found", "text", "all states"],
+    ids=["worst", "last page", "newest", "by scanner", "filtered", "nothing found", "text", "all states"],
 )
 def test_a_page_of_ten_thousand_is_quick(many: Database, filters: Filters, order: Order, offset: int) -> None:
     worklist, seconds = Worklist(many), []

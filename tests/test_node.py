@@ -2,6 +2,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from receivers import web_receiver
 from store_samples import at, put_item
 from ups_samples import Caller
 
@@ -10,6 +11,7 @@ from qcnode.errors import ConfigurationError
 from qcnode.node import Node, wanted_kinds
 from qcnode.review import Review
 from qcnode.store.database import open_database
+from qcnode.store.notices import Notices
 from qcnode.store.outbox import KIND_ORDER
 from qcnode.store.worklist import Decision, Judgement, Worklist
 
@@ -69,19 +71,27 @@ def test_a_running_node_listens_for_workstations_where_it_shall(tmp_path: Path) 
         node.stop()
 
 
-def test_a_running_node_makes_decisions_final(tmp_path: Path) -> None:
+def test_a_running_node_makes_decisions_final_and_tells_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "a secret of some length")
     database = open_database(tmp_path)
     number = put_item(database, "1").item_id
     review = Review(Worklist(database), ReviewSettings())
     review.claim(number, "ann", at(0))
     review.decide(number, "ann", Judgement(Decision.REJECT), at(1))
-    node = Node(config(tmp_path))
-    node.start()
-    try:
-        deadline = monotonic() + 60
-        while review.show(number, at(2)).state != "DECIDED" and monotonic() < deadline:
-            sleep(0.05)
-    finally:
-        node.stop()
+    with web_receiver() as receiver:
+        receiver.answers = [500]
+        hook = {"name": "hook", "kind": "webhook", "url": receiver.url, "secret_env": "HOOK_SECRET"}
+        channels = [hook | {"name": "away", "url": "http://127.0.0.1:9/"}, hook]
+        told = {"channels": channels, "rules": [{"when": "decided", "channels": ["away", "hook"]}]}
+        node = Node(config(tmp_path, notifications=told, retry={"first_seconds": 0.1}))
+        node.start()
+        try:
+            deadline = monotonic() + 60
+            while Notices(database).counts().get("hook") != {"SENT": 1} and monotonic() < deadline:
+                sleep(0.05)
+        finally:
+            node.stop()
     assert review.show(number, at(2)).state == "DECIDED"
+    assert [post.headers["webhook-id"] for post in receiver.posts] == [receiver.posts[0].headers["webhook-id"]] * 2
+    assert Notices(database).counts()["away"] == {"PENDING": 1}
     database.close()

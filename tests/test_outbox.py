@@ -56,7 +56,7 @@ def test_a_dead_error_map_does_not_hold_back_the_report(outbox: Outbox) -> None:
     for expected in ("error_map", "summary"):
         claimed = _claim(outbox, 20)
         assert (claimed.case_id, claimed.kind) == ("a", expected)
-        outbox.dead(claimed, "0122H: SOP class not supported")
+        outbox.dead(claimed, "0122H: SOP class not supported", at(1))
     assert _claim(outbox, 20).kind == "report"
     dead = outbox.list(state="DEAD", destination="pacs")
     assert [d.last_error for d in dead] == ["0122H: SOP class not supported"] * 2
@@ -77,7 +77,7 @@ def test_a_crashed_sender_loses_its_delivery(outbox: Outbox) -> None:
     for late in (
         lambda: outbox.delivered(crashed, at(81)),
         lambda: outbox.retry(crashed, next_attempt_at=at(99), error="x"),
-        lambda: outbox.dead(crashed, "x"),
+        lambda: outbox.dead(crashed, "x", at(1)),
         lambda: outbox.replace_file(crashed, Path("/x"), "x"),
     ):
         with pytest.raises(LeaseLost):

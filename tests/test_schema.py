@@ -16,8 +16,9 @@ from qcnode.store.database import FILE_NAME, migrate, open_database
 from qcnode.store.inbox import OBJECT_MOVES, VARIANT_MOVES
 from qcnode.store.jobs import CASE_MOVES, QUERY_MOVES
 from qcnode.store.migrations import MIGRATIONS, Migration
+from qcnode.store.moves import Moves
 from qcnode.store.outbox import DELIVERY_MOVES
-from qcnode.store.schema import Moves, metadata
+from qcnode.store.schema import metadata
 from qcnode.store.worklist import ITEM_MOVES, Filters, Order, Worklist
 
 

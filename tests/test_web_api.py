@@ -5,6 +5,7 @@ from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
+from drifting_site import fill
 from web_samples import PASSWORD, Browser, Site, open_site
 
 from qcnode.case import Verdict
@@ -218,3 +219,27 @@ def test_two_readers_learn_of_one_another_when_both_are_final(site: Site, reader
     _finalise(site)
     readers = reader.call("/overview", method="GET")[1]["readers"]
     assert (readers["read_twice"], readers["agreed"]) == (1, 0)
+
+
+def test_drift(site: Site, reader: Browser) -> None:
+    status, found = reader.call("/overview/drift", method="GET")
+    assert (status, found["findings"], found["level"]) == (200, [], 0.01)
+    fill(site)
+    found = reader.call("/overview/drift", method="GET")[1]
+    assert len(found["findings"]) == 1
+    assert found["findings"][0].startswith("Scanner SIEMENS Aera, cardiac-sax: predicted DSC fell from 0.9")
+    first = found["groups"][0]
+    assert (first["by"], first["name"], len(first["weeks"])) == ("scanner", "SIEMENS Aera", 30)
+    assert [c["measure"] for c in first["comparisons"] if c["drifted"]] == ["predicted_dsc"]
+    page = reader.get("/overview").text
+    assert found["findings"][0] in page
+    assert page.count("<polyline") >= 7
+
+
+@pytest.mark.parametrize("order", ["worst", "oldest", "newest", "task", "institution", "scanner", "segmenter"])
+def test_orders_and_filters(site: Site, reader: Browser, order: str) -> None:
+    site.put("3", institution="North", scanner="Maker A", segmenter="net")
+    chosen = {"task": "cardiac-sax", "institution": "North", "scanner": "Maker A", "segmenter": "net", "order": order}
+    assert [i["case_id"] for i in reader.get("/api/v1/items", params=chosen).json()["items"]] == ["3"]
+    assert reader.get("/", params=chosen).text.count("<tr data-item") == 1
+    assert f'<option value="{order}" selected>' in reader.get("/", params={"order": order}).text

@@ -28,8 +28,9 @@ from qcnode.errors import Retryable
 from qcnode.store import retention, studies
 from qcnode.store.database import Database
 from qcnode.store.inbox_records import Acceptance, DirtyStudy, InboxCounts, Recovery, StoredObject, Variant
+from qcnode.store.moves import Moves, states_before
 from qcnode.store.object_files import ObjectFiles
-from qcnode.store.schema import IN_USE, Moves, object_table, states_before
+from qcnode.store.schema import IN_USE, object_table
 
 __all__ = ["Acceptance", "DirtyStudy", "DiskFull", "Inbox", "InboxCounts", "Recovery", "StoredObject", "Variant"]
 

@@ -18,11 +18,15 @@ _I = item_table.c
 
 
 class Order(StrEnum):
-    """What comes first."""
+    """What comes first; within one task, institution, scanner or segmenter the worst does."""
 
     WORST = "worst"
     NEWEST = "newest"
     OLDEST = "oldest"
+    TASK = "task"
+    INSTITUTION = "institution"
+    SCANNER = "scanner"
+    SEGMENTER = "segmenter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,12 @@ class Facets:
     stage: tuple[str, ...]
 
 
+_WORST: tuple[Column[Any], ...] = (_I.rank, _I.created_at, _I.item_id)
 _KEYS: dict[Order, tuple[Column[Any], ...]] = {
-    Order.WORST: (_I.rank, _I.created_at, _I.item_id),
+    Order.WORST: _WORST,
     Order.NEWEST: (_I.created_at, _I.item_id),
     Order.OLDEST: (_I.created_at, _I.item_id),
+    **{order: (_I[order.value], *_WORST) for order in (Order.TASK, Order.INSTITUTION, Order.SCANNER, Order.SEGMENTER)},
 }
 
 

@@ -16,7 +16,7 @@ from qcnode.case import Reason, Verdict
 from qcnode.errors import QCNodeError
 from qcnode.regions import Mark
 from qcnode.store.database import Database
-from qcnode.store.schema import Moves
+from qcnode.store.moves import Moves
 
 ITEM_MOVES: Moves = {
     "OPEN": frozenset({"CLAIMED", "SUPERSEDED"}),

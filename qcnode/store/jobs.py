@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, insert, select, update
@@ -20,9 +21,11 @@ from qcnode.store.database import Database
 from qcnode.store.items import REASONS
 from qcnode.store.job_records import ClaimedCase, JobCounts, Query, QueryState, SettledCase, case_content, case_of
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, held
-from qcnode.store.new_items import add_item, supersede_items
+from qcnode.store.moves import Moves, states_before
+from qcnode.store.new_items import add_item, flagged, supersede_items
+from qcnode.store.notices import Announce, add_notices, nobody
 from qcnode.store.outbox import add_deliveries
-from qcnode.store.schema import Moves, case_table, query_table, result_object_table, states_before
+from qcnode.store.schema import case_table, query_table, result_object_table
 
 __all__ = ["ClaimedCase", "JobCounts", "Jobs", "LeaseLost", "Query", "QueryState", "SettledCase"]
 
@@ -46,8 +49,10 @@ CASE_MOVES: Moves = {
 class Jobs:
     """The queries and cases of the node."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Announce = nobody) -> None:
+        """`announce`: who is to be told of a case that needs a look."""
         self._database = database
+        self._announce = announce
 
     def record_query(self, sop_instance_uid: str, study_instance_uid: str, state: QueryState, reason: Reason | None, now: datetime) -> None:
         """Keep where a query stands and why. Raises ValueError for a move that QUERY_MOVES does not allow."""
@@ -153,7 +158,9 @@ class Jobs:
                 return
             supersede_items(connection, result, now)
             if verdict.needs_review or result.blind:
-                add_item(connection, self._database, result, now)
+                item_id = add_item(connection, self._database, result, now)
+                if item_id is not None and not result.blind:
+                    add_notices(connection, self._announce(flagged(result, item_id, now)), now)
             add_deliveries(connection, result.case.case_id, stored, destinations, now)
 
     def result(self, case_id: str) -> SettledCase | None:
@@ -189,6 +196,9 @@ class Jobs:
             "reasons": json.dumps(REASONS.dump_python(outcome.reasons)),
             "weights": None if outcome.weights is None else json.dumps(asdict(outcome.weights)),
             "result_directory": self._database.relative(result.directory),
+            "scanner": result.scanner,
+            "segmenter": result.segmenter,
+            "patient_key": sha256((result.patient_id or result.case.study_instance_uid).encode()).hexdigest()[:16],
         }
 
     def _result(self, chosen: ColumnElement[bool]) -> SettledCase | None:

@@ -1,4 +1,4 @@
-"""Claim, work, settle: what jobs and deliveries have in common.
+"""Claim, work, settle: what jobs, deliveries and notices have in common.
 
 A row is claimed for a time; a crash lets the time pass and the row is claimed again. `attempts` grows with every claim and so
 also says which claim a row belongs to.
@@ -6,14 +6,16 @@ also says which claim a row belongs to.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, or_, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, or_, update
 
 from qcnode.errors import QCNodeError
 from qcnode.store.database import Database
-from qcnode.store.schema import case_table, delivery_table
+from qcnode.store.moves import Moves, states_before
+from qcnode.store.schema import case_table, delivery_table, notice_table
 
 
 class LeaseLost(QCNodeError):
@@ -36,8 +38,16 @@ def held(table: Table, *, working: str, owner: str, attempts: int) -> ColumnElem
     return and_(table.c.state == working, table.c.owner == owner, table.c.attempts == attempts)
 
 
+def leave(connection: Connection, table: Table, moves: Moves, ours: ColumnElement[bool], columns: Mapping[str, Any]) -> None:
+    """End a claim: `columns` hold the state that the row goes to. Raises LeaseLost when no row is `ours` any more."""
+    allowed = table.c.state.in_(states_before(moves, columns["state"]))
+    change = update(table).where(ours, allowed).values(owner=None, lease_until=None, **columns)
+    if connection.execute(change.returning(table.c.state)).first() is None:
+        raise LeaseLost(f"a row of {table.name} is no longer ours")
+
+
 def release_leases(database: Database) -> None:
     """Give back what a node that died was at. Only for a node that has just taken the storage directory's lock: nobody else works."""
     with database.begin() as connection:
-        for table, working in ((case_table, "RUNNING"), (delivery_table, "SENDING")):
+        for table, working in ((case_table, "RUNNING"), (delivery_table, "SENDING"), (notice_table, "SENDING")):
             connection.execute(update(table).where(table.c.state == working).values(state="PENDING", owner=None, lease_until=None))

@@ -14,7 +14,9 @@ from qcnode.outcome import CaseResult, Predicted, draw
 from qcnode.store import audit
 from qcnode.store.database import Database
 from qcnode.store.items import ITEM_MOVES, REASONS, Stage, person_words
-from qcnode.store.schema import case_table, item_table, states_before
+from qcnode.store.moves import states_before
+from qcnode.store.notices import Event, EventKind
+from qcnode.store.schema import case_table, item_table
 
 _BEHIND = 3.0
 """What puts REVIEW behind every FAIL: predicted numbers lie in 0..1, and an unknown one counts as -1."""
@@ -34,10 +36,10 @@ def supersede_items(connection: Connection, result: CaseResult, now: datetime) -
         audit.record(connection, at=now, actor=audit.NODE, action="supersede", subject=audit.item_subject(item_id), details=details)
 
 
-def add_item(connection: Connection, database: Database, result: CaseResult, now: datetime) -> None:
-    """Put a result before the radiologist, inside of the caller's transaction.
+def add_item(connection: Connection, database: Database, result: CaseResult, now: datetime) -> int | None:
+    """Put a result before the radiologist, inside of the caller's transaction; the number of the item that waits now.
 
-    When a correction of this query was judged already, the item is superseded from the start: the query is history.
+    When a correction of this query was judged already, the item is superseded from the start (None): the query is history.
     """
     correction = _judged_correction(connection, result)
     preview, viewer = result.directory / "preview.png", result.directory / "viewer"
@@ -70,9 +72,27 @@ def add_item(connection: Connection, database: Database, result: CaseResult, now
         "decision_reasons": "[]",
         "superseded_by_case_id": correction,
     }
-    item_id = connection.execute(insert(item_table).values(columns).returning(item_table.c.item_id)).scalar_one()
+    item_id: int = connection.execute(insert(item_table).values(columns).returning(item_table.c.item_id)).scalar_one()
     details = {name: columns[name] for name in ("case_id", "verdict", "state")}
     audit.record(connection, at=now, actor=audit.NODE, action="create", subject=audit.item_subject(item_id), details=details)
+    return item_id if correction is None else None
+
+
+def flagged(result: CaseResult, item_id: int, now: datetime) -> Event:
+    """That a case needs a look. Not for a blind one, which is flagged for nothing."""
+    outcome, predicted = result.outcome, result.outcome.predicted
+    facts = {
+        "item_id": item_id,
+        "case_id": result.case.case_id,
+        "task": result.case.task,
+        "verdict": outcome.verdict.value,
+        "reasons": [reason.code.value for reason in outcome.reasons],
+        "predicted_dsc": None if predicted is None else predicted.dsc,
+        "predicted_nsd": None if predicted is None else predicted.nsd,
+    }
+    filters = {"verdict": outcome.verdict.value, "task": result.case.task}
+    filters |= {"institution": result.institution, "scanner": result.scanner, "segmenter": result.segmenter}
+    return Event(EventKind.FLAGGED, result.case.case_id, now, facts, filters, result.case.study_instance_uid)
 
 
 def _judged_correction(connection: Connection, result: CaseResult) -> str | None:

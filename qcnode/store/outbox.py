@@ -13,8 +13,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from qcnode.case import ResultObject
 from qcnode.store.database import Database
-from qcnode.store.leases import LeaseLost, claim_columns, claimable, held
-from qcnode.store.schema import Moves, delivery_table, states_before
+from qcnode.store.leases import LeaseLost, claim_columns, claimable, held, leave
+from qcnode.store.moves import Moves
+from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
+from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
 
@@ -54,8 +56,10 @@ class Delivery:
 class Outbox:
     """The deliveries of every destination."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Announce = nobody) -> None:
+        """`announce`: who is to be told when a delivery is given up."""
         self._database = database
+        self._announce = announce
 
     def claim(self, destination: str, owner: str, now: datetime, lease: timedelta) -> Delivery | None:
         """Claim the oldest delivery that is due, or None. A case's later kinds wait for its earlier ones, unless those are dead."""
@@ -105,9 +109,13 @@ class Outbox:
         """It failed for now. `error` holds no patient data. Raises LeaseLost."""
         self._leave(delivery, {"state": "PENDING", "next_attempt_at": next_attempt_at, "last_error": error})
 
-    def dead(self, delivery: Delivery, error: str) -> None:
+    def dead(self, delivery: Delivery, error: str, now: datetime) -> None:
         """It will not be tried again by itself. Raises LeaseLost."""
-        self._leave(delivery, {"state": "DEAD", "last_error": error})
+        subject = f"delivery/{delivery.delivery_id}/{delivery.created_at.isoformat()}"  # revived, it can be given up once more
+        facts = {"destination": delivery.destination, "kind": delivery.kind, "case_id": delivery.case_id}
+        with self._database.begin() as connection:
+            leave(connection, delivery_table, DELIVERY_MOVES, self._held(delivery), {"state": "DEAD", "last_error": error})
+            add_notices(connection, self._announce(Event(EventKind.GIVEN_UP, subject, now, facts)), now)
 
     def revive(self, delivery_id: int, now: datetime) -> bool:
         """Try a dead delivery again; its age counts from now. False when it is not dead."""
@@ -140,11 +148,8 @@ class Outbox:
         return (delivery_table.c.delivery_id == delivery.delivery_id) & ours
 
     def _leave(self, delivery: Delivery, columns: Mapping[str, Any]) -> None:
-        allowed = delivery_table.c.state.in_(states_before(DELIVERY_MOVES, columns["state"]))
-        change = update(delivery_table).where(self._held(delivery), allowed).values(owner=None, lease_until=None, **columns)
         with self._database.begin() as connection:
-            if connection.execute(change.returning(delivery_table.c.delivery_id)).one_or_none() is None:
-                raise LeaseLost(f"delivery {delivery.delivery_id} is no longer ours")
+            leave(connection, delivery_table, DELIVERY_MOVES, self._held(delivery), columns)
 
     def _delivery(self, row: Any) -> Delivery:
         columns = {field.name: getattr(row, field.name) for field in fields(Delivery)}

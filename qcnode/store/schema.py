@@ -5,40 +5,12 @@ Times are timezone-aware UTC. Paths inside of the node's storage directory are s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Dialect, Float, ForeignKey, Index, Integer, MetaData, String, Table, UniqueConstraint, and_, text
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, UniqueConstraint, and_, text
 
-Moves = Mapping[str, frozenset[str]]
-"""From each state, the states it may go to."""
-
-
-def states_before(moves: Moves, state: str) -> tuple[str, ...]:
-    """The states from which `moves` allows to go to `state`; what an UPDATE puts into its WHERE."""
-    return tuple(before for before, after in moves.items() if state in after)
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A timezone-aware datetime, kept as ISO 8601 text in UTC with microseconds, which sorts as time does."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
-        """Raises ValueError for a datetime without timezone: it would silently be taken for UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a datetime without timezone was given to the database")
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """ISO text to an aware datetime."""
-        return None if value is None else datetime.fromisoformat(value)
-
+from qcnode.store.columns import UtcDateTime
 
 metadata = MetaData()
 
@@ -131,6 +103,9 @@ case_table = _table(
         Column("weights", String),  # JSON
         Column("device", String),
         Column("result_directory", String),
+        Column("scanner", String),  # as on the worklist
+        Column("segmenter", String),
+        Column("patient_key", String),  # the same for the cases of one patient, and no name of them
     ),
     Index("case_by_state", "state", "next_attempt_at"),
     Index("case_by_query", "query_sop_instance_uid"),
@@ -295,6 +270,27 @@ ups_step_table = _table(
     UniqueConstraint("item_id", "number", name="ups_step_number"),
     Index("ups_step_alive", "item_id", unique=True, sqlite_where=text("state IN ('SCHEDULED', 'IN PROGRESS')")),
     Index("ups_step_by_state", "state"),
+)
+
+notice_table = _table(
+    "notice",
+    (
+        Column("notice_id", Integer, primary_key=True),
+        Column("channel", String, nullable=False),
+        Column("idempotency_key", String, nullable=False),
+        Column("event", String, nullable=False),  # notices.EventKind
+        Column("content", String, nullable=False),  # JSON, sent as it is
+        Column("state", String, nullable=False),  # notices.NOTICE_MOVES
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("next_attempt_at", UtcDateTime, nullable=False),
+        Column("owner", String),
+        Column("lease_until", UtcDateTime),
+        Column("last_error", String),
+        Column("sent_at", UtcDateTime),
+    ),
+    UniqueConstraint("channel", "idempotency_key", name="notice_once"),
+    Index("notice_by_state", "channel", "state", "next_attempt_at"),
 )
 
 account_table = _table(

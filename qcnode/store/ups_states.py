@@ -27,7 +27,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from qcnode.store.items import has_run_out
-from qcnode.store.schema import Moves
+from qcnode.store.moves import Moves
 
 
 class StepState(StrEnum):

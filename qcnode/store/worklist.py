@@ -13,9 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from qcnode.drift import Drift, examine, first_moment
 from qcnode.store import audit, item_queries
 from qcnode.store.audit import AuditEntry
 from qcnode.store.database import Database
+from qcnode.store.drift_cases import judged_cases
 from qcnode.store.final_decisions import DecisionFilters, FinalDecision, read_final_decisions
 from qcnode.store.item_queries import Facets, Filters, Order
 from qcnode.store.items import (
@@ -34,6 +36,7 @@ from qcnode.store.items import (
     item_of,
     stored_marks,
 )
+from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
 from qcnode.store.overview import Overview, read_overview
 from qcnode.store.readings import Reading, has_read, keep_reading, readings_of, standing
 from qcnode.store.refusals import require_held, require_reader, require_state, require_unread
@@ -61,8 +64,10 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 class Worklist:
     """Reading and moving worklist items. `now` decides which leases have run out."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Announce = nobody) -> None:
+        """`announce`: who is to be told of a final decision."""
         self._database = database
+        self._announce = announce
 
     def page(self, filters: Filters, order: Order, offset: int, limit: int, now: datetime) -> tuple[list[Item], int]:
         """At most `limit` items from `offset` on, and how many there are in all."""
@@ -89,6 +94,10 @@ class Worklist:
         """Figures of the last `days` days, today included."""
         with self._database.read() as connection:
             return read_overview(connection, now, days)
+
+    def drift(self, now: datetime) -> Drift:
+        """Whether the predictions of a scanner or a segmenter have shifted."""
+        return examine(judged_cases(self._database, first_moment(now)), now)
 
     def history(self, item_id: int) -> list[AuditEntry]:
         """Everything that was done with the item, oldest first."""
@@ -214,7 +223,8 @@ class Worklist:
             for row in connection.execute(select(item_table).where(state == "CLAIMED", item_table.c.lease_until < now)).all():
                 _expire(connection, row, now)
             for row in connection.execute(select(item_table).where(state == "HELD", item_table.c.held_until <= now)).all():
-                _finalise(connection, row, now)
+                if _finalise(connection, row, now):
+                    add_notices(connection, self._announce(_decided(row, now)), now)
             waiting = select(item_table).where(state == "DECIDED", item_table.c.passed_on_at.is_(None)).order_by(item_table.c.decided_at)
             return [item_of(row, self._database, now) for row in connection.execute(waiting)]
 
@@ -245,6 +255,14 @@ class Worklist:
         with self._database.read() as connection:
             # no lease has run out at a time before every claim
             return [item_of(row, self._database, row.created_at) for row in connection.execute(query)]
+
+
+def _decided(row: Any, now: datetime) -> Event:
+    """A final decision, without what the reader has written and who it was."""
+    facts = {name: getattr(row, name) for name in ("item_id", "case_id", "task", "verdict", "predicted_dsc", "blind", "decision", "rating")}
+    facts |= {"decision_reasons": json.loads(row.decision_reasons), "decided_at": row.decided_at.isoformat(timespec="seconds")}
+    filters = {name: getattr(row, name) for name in ("verdict", "task", "institution", "scanner", "segmenter")}
+    return Event(EventKind.DECIDED, f"{row.case_id}/{row.decided_at.isoformat()}", now, facts, filters, row.study_instance_uid)
 
 
 def _row(connection: Connection, item_id: int) -> Any:
@@ -282,13 +300,15 @@ def _give_up(connection: Connection, row: Any, action: str, actor: str, now: dat
         _move(connection, row, "OPEN", action, actor, now, details, **NO_CLAIM, **NO_DECISION)
 
 
-def _finalise(connection: Connection, row: Any, now: datetime) -> None:
+def _finalise(connection: Connection, row: Any, now: datetime) -> bool:
+    """Keep a reading; True where it settles the item, False where another reader follows."""
     following = keep_reading(connection, row)
     if following is None:
         _move(connection, row, "DECIDED", "finalise", audit.NODE, now, held_until=None, because=None, passed_on_at=None)
     else:
         columns = NO_CLAIM | NO_DECISION | {"stage": following.value}
         _move(connection, row, "OPEN", "finalise", audit.NODE, now, {"next": following.value}, **columns)
+    return following is None
 
 
 def _audit(connection: Connection, row: Any, action: str, actor: str, now: datetime, **details: Any) -> None:

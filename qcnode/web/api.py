@@ -10,12 +10,12 @@ from qcnode.store.accounts import Role
 from qcnode.store.item_queries import Filters
 from qcnode.store.items import Judgement
 from qcnode.web.api_models import (
+    DriftOut,
     ItemOut,
     ItemsOut,
     JudgementIn,
     ListIn,
     OverviewOut,
-    Problem,
     ReadingOut,
     ReassignIn,
     RegionOut,
@@ -40,12 +40,12 @@ from qcnode.web.auth import (
 )
 from qcnode.web.case_pages import ItemId, decide_item, open_case, reassign_item, reopen_item
 from qcnode.web.context import Context, WebContext
+from qcnode.web.description import describe, problems
 from qcnode.web.events import event_stream
 from qcnode.web.overview_pages import Period
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
-    for status, text in {
+_PROBLEMS = problems(
+    {
         400: "The request can not be read",
         401: "Nobody is signed in",
         403: "The role or the token in X-CSRF-Token is missing",
@@ -53,18 +53,18 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         409: "The item's state does not allow this",
         422: "A value is wrong",
         503: "The database is busy",
-    }.items()
-}
+    }
+)
+_OPEN_TO_ALL = frozenset({("POST", "/api/v1/session")})
 
 router = APIRouter(prefix="/api/v1", responses=_PROBLEMS, tags=["worklist"])
 router.add_api_route("/events", event_stream, name="events", responses={200: {"content": {"text/event-stream": {}}}})
 
 
 @router.get("/openapi.json", include_in_schema=False)
-def description(request: Request, _: SignedIn) -> dict[str, Any]:
+def description(request: Request, context: Context, _: SignedIn) -> dict[str, Any]:
     """This API in OpenAPI."""
-    schema: dict[str, Any] = request.app.openapi()
-    return schema
+    return describe(request.app, cookie_name(context), open_to_all=_OPEN_TO_ALL)
 
 
 @router.get("/session")
@@ -73,7 +73,7 @@ def session(principal: SignedIn) -> SessionOut:
     return SessionOut(account=principal.name, role=principal.role, csrf_token=principal.csrf_token)
 
 
-@router.post("/session", status_code=201, responses={429: {"model": Problem, "description": "Too many failed attempts"}})
+@router.post("/session", status_code=201, responses=problems({429: "Too many failed attempts"}))
 def open_session(request: Request, response: Response, context: Context, given: SignInIn) -> SessionOut:
     """Sign in; the session's cookie comes with the answer."""
     if context.settings.trusted_header is not None:
@@ -105,7 +105,7 @@ def search(context: Context, principal: OwnCall, wanted: SearchIn) -> ItemsOut:
     return _found(context, principal, wanted)
 
 
-@router.get("/items/{item_id}")
+@router.get("/items/{item_id:int}")  # so that /items/search is no item
 def item(context: Context, principal: SignedIn, item_id: ItemId) -> ItemOut:
     """One item; looking at it is audited."""
     found = context.review.show(item_id, context.now(), principal.name)
@@ -176,6 +176,12 @@ def reopen(context: Context, principal: OwnCall, item_id: ItemId, given: ReopenI
 def overview(context: Context, _: SignedIn, days: Period = 30) -> OverviewOut:
     """The worklist in figures."""
     return OverviewOut.of(context.review.overview(context.now(), days), context.outbox.counts())
+
+
+@router.get("/overview/drift")
+def drift(context: Context, _: SignedIn) -> DriftOut:
+    """Whether the predictions of a scanner or a segmenter have shifted, more than chance shifts them."""
+    return DriftOut.of(context.review.drift(context.now()))
 
 
 def _found(context: WebContext, principal: Principal, wanted: SearchIn) -> ItemsOut:

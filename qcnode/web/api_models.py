@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from qcnode.case import ReasonCode, Verdict
+from qcnode.drift import By, Drift, Measure
 from qcnode.regions import Mark
 from qcnode.store.accounts import Role
 from qcnode.store.item_queries import Order
@@ -170,6 +171,9 @@ class SearchIn(ListIn):
     """The same with words that patient name, patient ID or accession number hold. They travel in the body, never in a URL."""
 
     text: str = Field(default="", max_length=200)
+    # in a URL a number is text; in JSON nothing but a number is one
+    offset: int = Field(default=0, ge=0, le=1_000_000_000, strict=True)
+    limit: int = Field(default=50, ge=1, le=200, strict=True)
 
 
 class JudgementIn(_Given):
@@ -178,7 +182,7 @@ class JudgementIn(_Given):
     decision: Decision
     reasons: tuple[str, ...] = Field(default=(), max_length=50)
     comment: str = Field(default="", max_length=4000)
-    rating: int | None = Field(default=None, ge=1, le=6)
+    rating: int | None = Field(default=None, ge=1, le=6, strict=True)
     marks: dict[int, Mark] = Field(default_factory=dict, max_length=100)
 
 
@@ -232,3 +236,50 @@ class OverviewOut(_Answer):
         """The figures, with the deliveries of each destination by state."""
         values = {name: getattr(overview, name) for name in cls.model_fields if name != "deliveries"}
         return cls.model_validate(values | {"deliveries": deliveries})
+
+
+class WeekOut(_Answer):
+    """A group in one week (UTC). predicted_dsc: the median, null where there are too few cases."""
+
+    monday: date
+    cases: int
+    predicted_dsc: float | None
+
+
+class ComparisonOut(_Answer):
+    """The last weeks against those before: median of the predicted DSC, or share of patients. q: corrected for all tests of the look."""
+
+    measure: Measure
+    before: float
+    after: float
+    patients_before: int
+    patients_after: int
+    p: float
+    q: float
+    superiority: float | None
+    drifted: bool
+
+
+class DriftGroupOut(_Answer):
+    """A task's cases of one scanner or segmenter. comparisons: none where there are too few patients."""
+
+    task: str
+    by: By
+    name: str
+    weeks: tuple[WeekOut, ...]
+    comparisons: tuple[ComparisonOut, ...]
+
+
+class DriftOut(_Answer):
+    """Whether predictions have shifted since a week. level: the largest q of a finding. findings: in words."""
+
+    since: date
+    level: float
+    findings: tuple[str, ...]
+    groups: tuple[DriftGroupOut, ...]
+
+    @classmethod
+    def of(cls, drift: Drift) -> DriftOut:
+        """A look at drift."""
+        groups = tuple(map(DriftGroupOut.model_validate, drift.groups))
+        return cls(since=drift.since, level=drift.level, findings=tuple(said for _, _, said in drift.sentences()), groups=groups)

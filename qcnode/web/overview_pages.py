@@ -13,6 +13,7 @@ from qcnode.store.items import Decision
 from qcnode.web import charts
 from qcnode.web.auth import Principal, SignedIn, with_role
 from qcnode.web.context import Context
+from qcnode.web.drift_charts import drift_view
 from qcnode.web.templating import render
 
 router = APIRouter(include_in_schema=False)
@@ -40,6 +41,7 @@ def overview(request: Request, context: Context, principal: SignedIn, days: Peri
         strip=charts.strip([(p.predicted_dsc, p.decision, p.item_id) for p in found.pairs if p.predicted_dsc is not None]),
         thresholds=sorted(set(context.thresholds.values())),
         deliveries=sorted(context.outbox.counts().items()),
+        drift=drift_view(context.review.drift(context.now())),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from math import ceil
 from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from qcnode.errors import Retryable
 from qcnode.store.accounts import AccountError
@@ -17,6 +19,7 @@ from qcnode.web.auth import Forbidden, SignInNeeded, Throttled, principal_of
 from qcnode.web.security import HEADERS
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 WORKLIST_STATUS = {"gone": 404, "bad-judgement": 422, "not-yours": 403}
 """What is no conflict with what another reader did."""
 
@@ -58,8 +61,25 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """Every error: problem+json, or a page for people. Strangers learn only that they must sign in, whatever they asked for."""
     answer = _answer(request, error)
     # an unexpected error is answered outside of the middleware that adds them
-    answer.headers.update(HEADERS | {"Cache-Control": "no-store"})
+    answer.headers.update(HEADERS | _headers_of(request, error) | {"Cache-Control": "no-store"})
     return answer
+
+
+def _headers_of(request: Request, error: Exception) -> dict[str, str]:
+    """Which methods there are (405, RFC 9110 15.5.6), and how long to wait (429, RFC 6585 4)."""
+    match error:
+        case HTTPException(status_code=405):
+            # what the framework says holds for the first route of this path only, and each method is a route
+            return {"Allow": ", ".join(method for method in _METHODS if _is_served(request, method))}
+        case Throttled():
+            return {"Retry-After": str(ceil(error.seconds))}
+        case _:
+            return {}
+
+
+def _is_served(request: Request, method: str) -> bool:
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
 def _answer(request: Request, error: Exception) -> Response:

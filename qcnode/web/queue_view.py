@@ -19,7 +19,15 @@ PAGE_SIZE = 50
 Shown = Literal["todo", "mine", "decided", "all"]
 SHOWN: dict[Shown, str] = {"todo": "To do", "mine": "Mine", "decided": "Decided", "all": "All"}
 _STATES: dict[Shown, tuple[str, ...]] = {"todo": WAITING, "mine": ("CLAIMED", "HELD"), "decided": ("HELD", "DECIDED"), "all": ()}
-ORDERS = {Order.WORST: "Worst first", Order.OLDEST: "Longest waiting first", Order.NEWEST: "Newest first"}
+ORDERS = {
+    Order.WORST: "Worst first",
+    Order.OLDEST: "Longest waiting first",
+    Order.NEWEST: "Newest first",
+    Order.TASK: "By task",
+    Order.INSTITUTION: "By site",
+    Order.SCANNER: "By scanner",
+    Order.SEGMENTER: "By segmenter",
+}
 
 
 def _or_none(value: object) -> object:

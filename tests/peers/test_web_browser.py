@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browsing import PATIENCE_MS, SCREENSHOTS, SIZES
+from drifting_site import decide_some, fill
 from playwright.sync_api import Page, expect
 from web_samples import PASSWORD, Clock, Site, open_site
 
@@ -235,6 +236,23 @@ def test_nothing_is_cut_off_or_covered(sign_in: Callable[..., Page], address: st
         page.screenshot(path=SCREENSHOTS / f"worklist-{name}-{width}.png")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the window"
         assert page.evaluate(CUT_OFF) == [], f"{name}: text does not fit"
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_drift_is_seen_at_a_glance(site: Site, sign_in: Callable[..., Page], address: str, width: int, height: int) -> None:
+    fill(site)
+    decide_some(site)
+    page = sign_in("meyer", width, height)
+    page.goto(f"{address}/overview")
+    expect(page.locator(".findings li").first).to_be_visible(timeout=PATIENCE_MS)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("#drift .legend").scroll_into_view_if_needed()
+    page.screenshot(path=SCREENSHOTS / f"worklist-drift-{width}.png")
+    expect(page.locator("#drift figure.drifted")).to_have_count(1)
+    boxes = [figure.bounding_box() for figure in page.locator("#drift figure").all()]
+    assert len(boxes) == 9, "five scanners, two segmenters, and the two makers of the queue"
+    assert all(box and box["x"] + box["width"] <= width for box in boxes)
+    assert page.evaluate(CUT_OFF) == []
 
 
 CUT_OFF = """[...document.querySelectorAll("button, .button, th, .verdict, .figure, h1, h2, .top a, label")]

@@ -13,6 +13,7 @@ from qcnode.store.migrations import (
     m0005_ups,
     m0006_sampling,
     m0007_readings,
+    m0008_notifications,
 )
 
 
@@ -32,4 +33,5 @@ MIGRATIONS = (
     Migration("0005-ups", m0005_ups.STATEMENTS),
     Migration("0006-sampling", m0006_sampling.STATEMENTS),
     Migration("0007-readings", m0007_readings.STATEMENTS),
+    Migration("0008-notifications", m0008_notifications.STATEMENTS),
 )

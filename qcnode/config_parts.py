@@ -1,0 +1,33 @@
+"""What the sections of config.yaml share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from qcnode.errors import ConfigurationError
+
+
+class Section(BaseModel):
+    """A part of config.yaml: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def read_secret(what: str, key: str, file: Path | None, variable: str | None) -> str | None:
+    """The secret in `file`, or in the environment variable, or None where neither is configured.
+
+    `what` and `key` name it in errors: `<key>_file` and `<key>_env`. Raises ConfigurationError where it is configured but not there.
+    """
+    if file is not None:
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise ConfigurationError(f"{what}: {key}_file can not be read: {error.strerror}") from error
+    if variable is not None:
+        if variable not in os.environ:
+            raise ConfigurationError(f"{what}: environment variable {variable} is not set")
+        return os.environ[variable]
+    return None
