@@ -56,11 +56,11 @@ def calibrate(
     query_vectors: FeatureTable,
     *,
     spread_names: Sequence[str],
+    image_cut: float,
+    query_cut: float,
     level: float = 0.9,
     failure_below: float = 0.75,
     wanted_recall: float = 0.95,
-    image_cut: float = 0.02,
-    query_cut: float = 0.05,
     seed: int = 0,
 ) -> tuple[CalibrationFacts, NoveltyFacts]:
     """The card's calibration and novelty out of out-of-fold records and features of training volumes and library queries.

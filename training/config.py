@@ -101,6 +101,16 @@ class Network(Frozen):
     inputs: Literal["all", "no-pseudo-reference", "query"] = "all"
 
 
+class NoveltyCuts(Frozen):
+    """The p-values below which an image, or a query, is called novel: the shares of like ones that are called so, too.
+
+    With few patients an image's must leave room for those whose pseudo-reference failed, who are unlike the others themselves.
+    """
+
+    image: float = Field(default=0.02, gt=0, lt=1)
+    query: float = Field(default=0.05, gt=0, lt=1)
+
+
 class CardFacts(Frozen):
     """What the model card says that no training run finds out; see qcnode.assess.model_card for the fields."""
 
@@ -133,6 +143,7 @@ class Recipe(Frozen):
     segmenters: Segmenters
     queries: Queries
     network: Network
+    novelty_cuts: NoveltyCuts = NoveltyCuts()
     card: CardFacts
 
 

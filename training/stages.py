@@ -95,7 +95,10 @@ def calibrate_run(recipe: Recipe, run: Path, progress: Progress, name: str = "qu
     if fold is None:
         images, queries = _feature_tables(run)
         known = [r for r in records if r.family != KEPT_OUT]
-        calibration, novelty = calibrate(known, images, queries, spread_names=SPREAD_FEATURES, seed=recipe.seed)
+        cuts = recipe.novelty_cuts
+        calibration, novelty = calibrate(
+            known, images, queries, spread_names=SPREAD_FEATURES, image_cut=cuts.image, query_cut=cuts.query, seed=recipe.seed
+        )
         calibrated_model(model, calibration, novelty)
     return model
 
