@@ -21,6 +21,7 @@ class Row:
     claimed_at: datetime | None = None
     decided_at: datetime | None = None
     lease_until: datetime | None = None
+    stage: str = "FIRST"
 
 
 NOW = at(100)

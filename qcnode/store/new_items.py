@@ -79,7 +79,7 @@ def add_item(connection: Connection, database: Database, result: CaseResult, now
 
 
 def flagged(result: CaseResult, item_id: int, now: datetime) -> Event:
-    """That a case needs a look. Not for a blind one, which is flagged for nothing."""
+    """That a case needs a look. Not for a blind one: whoever is told of it would know what is hidden."""
     outcome, predicted = result.outcome, result.outcome.predicted
     facts = {
         "item_id": item_id,
