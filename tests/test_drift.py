@@ -53,7 +53,7 @@ def test_without_drift_alarms_are_as_rare_as_stated(record_property: Callable[[s
 def test_power_for_a_shift_of_a_twentieth(patients: tuple[int, int], least: float, record_property: Callable[[str, object], None]) -> None:
     found = list(looks(30, 0.05, patients, seed=1))
     seen = [dsc_of(look) for look in found]
-    power = np.mean([comparison.drifted for comparison in seen])
+    power = float(np.mean([comparison.drifted for comparison in seen]))
     record_property("power", power)
     assert power >= least
     assert all(comparison.after < comparison.before for comparison in seen if comparison.drifted)
