@@ -62,7 +62,7 @@ def test_the_pseudo_reference_lies_where_the_organ_is(values):
     assert not whole[:, :20].any()  # the speck is an island
     assert (found.segmentation[0] & ~whole).sum() == 0  # the first tissue is a part of the second
     assert found.probabilities.shape == found.segmentation.shape == (2, 4, 80, 100)
-    assert found.pooled.shape == (16,)
+    assert {group: means.shape for group, means in found.pooled.items()} == {"field": (16,), "pooled": (16,)}
 
 
 @pytest.mark.parametrize(("order", "flip"), [((0, 2, 1), (False, True, False)), ((0, 1, 2), (True, True, False))])

@@ -1,6 +1,7 @@
 """The API does what the pages do, and says problems as problem+json."""
 
 import json
+from html import escape
 from pathlib import Path
 from threading import Barrier, Thread
 
@@ -232,7 +233,7 @@ def test_drift(site: Site, reader: Browser) -> None:
     assert (first["by"], first["name"], len(first["weeks"])) == ("scanner", "SIEMENS Aera", 30)
     assert [c["measure"] for c in first["comparisons"] if c["drifted"]] == ["predicted_dsc"]
     page = reader.get("/overview").text
-    assert found["findings"][0] in page
+    assert escape(found["findings"][0]) in page
     assert page.count("<polyline") >= 7
 
 

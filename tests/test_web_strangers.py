@@ -18,8 +18,10 @@ OPEN = {
     ("POST", "/api/v1/session"): {401, 422, 429},
     ("GET", "/static/app.css"): {200},
     ("GET", "/static/icon.svg"): {200},
+    ("GET", "/static/0123/app.css"): {200},
+    ("GET", "/static/0123/icon.svg"): {200},
 }
-VALUES = {"item_id": ["1", "99"], "name": ["app.css", "icon.svg", "app.js", "viewer.json"]}
+VALUES = {"item_id": ["1", "99"], "version": ["0123"], "name": ["app.css", "icon.svg", "app.js", "viewer.json"]}
 """What is put in for a parameter of an address."""
 SECRETS = ("DOE", "JANE", "P-7", "19700102", "A-77", "cardiac", "Meyer")
 """Of the patients and of the worklist."""
