@@ -271,7 +271,7 @@ class Config(_Section):
     listen: Listen = Listen()
     storage: Storage = Storage()
     matching: Matching = Matching()
-    tasks: dict[str, Task] = Field(default_factory=lambda: {"cardiac-sax": Task(weights="cardiac-sax")})
+    tasks: dict[str, Task] = Field(default_factory=lambda: {name: Task(weights=name) for name in ("cardiac-sax", "la-lge")})
     inference: Inference = Inference()
     retry: Retry = Retry()
     destinations: tuple[Destination, ...] = ()

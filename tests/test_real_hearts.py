@@ -16,9 +16,11 @@ from qcnode.demo.scanner import Study
 from qcnode.directory import assess_directory, find_headers
 from qcnode.imaging.grid import Grid, Volume
 from qcnode.tasks import load_tasks
+from qcnode.tissues import Tissue
 from training.cohorts import acdc, la2018
 from training.cohorts.nifti import read_volume
 
+ATRIUM = Tissue("left atrium", ("left atrium",), ("82471001", "SCT", "Left atrium"))
 PACKAGED = Path(__file__).parents[1] / "qcnode" / "models" / "cardiac-sax"
 SMALL = 8  # volumes of each kind; `training evaluate --outsiders` judges fifty
 
@@ -39,6 +41,21 @@ def expert(heart):
     return np.stack([heart.labels == i for i in (1, 2, 3)])
 
 
+def assessed(datasets, folder):
+    """What `qcnode assess` says of a folder with these."""
+    (folder / "in").mkdir()
+    for dataset in datasets:
+        dataset.save_as(folder / "in" / f"{dataset.SOPInstanceUID}.dcm", enforce_file_format=True)
+    return assess_directory(
+        find_headers(folder / "in"),
+        folder / "out",
+        load_tasks(Config()),
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        version="test",
+        on_outcome=lambda outcome: None,
+    )
+
+
 @pytest.mark.parametrize("number", [0, 7, 13])
 def test_dicom_gives_the_predictions_of_evaluation(predictor, hearts, tmp_path, number):
     heart = hearts[number]
@@ -46,24 +63,33 @@ def test_dicom_gives_the_predictions_of_evaluation(predictor, hearts, tmp_path, 
     study = Study(f"heart {number}")
     images = mr_series(heart.volume, study, phases=1, phase=0)
     segs = [seg_of(q, images, study, series_number=100 + i, segmenter=f"s{i}") for i, q in enumerate(queries)]
-    (tmp_path / "in").mkdir()
-    for dataset in (*images, *segs):
-        dataset.save_as(tmp_path / "in" / f"{dataset.SOPInstanceUID}.dcm", enforce_file_format=True)
-    outcomes = assess_directory(
-        find_headers(tmp_path / "in"),
-        tmp_path / "out",
-        load_tasks(Config()),
-        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-        version="test",
-        on_outcome=lambda outcome: None,
-    )
-    found = {o.query.sop_instance_uid: o for o in outcomes}
+    found = {o.query.sop_instance_uid: o for o in assessed((*images, *segs), tmp_path)}
     for seg, query in zip(segs, queries, strict=True):
         expected = predictor.predict({"cine": heart.volume}, query)
         predicted = found[seg.SOPInstanceUID].predicted
         assert predicted.dsc == pytest.approx(expected.predicted_dsc, abs=1e-3)
         assert predicted.nsd == pytest.approx(expected.predicted_nsd, abs=1e-3)
         assert predicted.dsc_interval == pytest.approx(expected.dsc_interval, abs=2e-3)
+
+
+def test_an_atrium_is_judged_by_its_own_weights(realdata, tmp_path):
+    name = la2018.patients(realdata / "la2018")["val"][0]
+    atrium = la2018.load(realdata / "la2018", [name])[0]
+    expert_drew = (atrium.labels == 1)[None]
+    study = Study("an atrium")
+    images = mr_series(atrium.volume, study, series_description="LGE 3D")
+    displaced = np.roll(expert_drew, (9, 9), (2, 3))
+    good, bad = (seg_of(q, images, study, tissues=(ATRIUM,), series_number=100 + i) for i, q in enumerate((expert_drew, displaced)))
+    outcomes = assessed((*images, good, bad), tmp_path)
+    by_query = {o.query.sop_instance_uid: o for o in outcomes}
+    own = QCPredictor(PACKAGED.parent / "la-lge", device="cpu")
+    for seg, query in ((good, expert_drew), (bad, displaced)):
+        found = by_query[seg.SOPInstanceUID]
+        expected = own.predict({"lge": atrium.volume}, query)
+        assert found.weights.name == "la-lge"
+        assert found.predicted.dsc == pytest.approx(expected.predicted_dsc, abs=1e-3)
+    assert by_query[good.SOPInstanceUID].predicted.dsc > 0.85
+    assert by_query[bad.SOPInstanceUID].verdict is Verdict.FAIL
 
 
 def test_hearts_are_assessable_whatever_the_query(predictor, hearts):
