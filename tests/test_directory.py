@@ -46,7 +46,8 @@ def test_each_query_gets_its_folder_and_a_second_run_keeps_it(
     verdict = json.loads((result / "verdict.json").read_text())
     assert verdict["query"] == {"series_instance_uid": query.SeriesInstanceUID, "sop_instance_uid": query.SOPInstanceUID}
     assert set(verdict["weights"]) == {"name", "version", "sha256"}
-    pooled = {"dsc", "nsd", "tolerance_mm", "dsc_interval", "nsd_interval", "interval_level", "image_p_value", "query_p_value"}
+    pooled = {"dsc", "nsd", "tolerance_mm", "dsc_interval", "nsd_interval", "interval_level"}
+    pooled |= {"image_p_value", "query_p_value", "spread_features"}
     assert set(verdict["predicted"]) == pooled | {"per_tissue"}
     assert verdict["completeness_evidence"] == "directory"
     assert verdict["study_instance_uid"] == study.study.study_instance_uid

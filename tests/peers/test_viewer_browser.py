@@ -199,7 +199,7 @@ def take_screenshots(room: ReadingRoom, sign_in: Readers, name: str, size: tuple
 OVERLAPPING = """() => {
     const looked = "button, .button, select, input:not([type=radio]), .verdict, .person, .qcv-panel > span:not(.qcv-cross), dt, dd, h2";
     const boxes = [...document.querySelectorAll(looked)]
-        .filter((e) => e.offsetParent && (e.textContent.trim() || e.name))
+        .filter((e) => e.checkVisibility() && (e.textContent.trim() || e.name))
         .map((e) => ({ e, text: e.textContent.trim() || e.name, box: e.getBoundingClientRect() }))
         .filter(({ box }) => box.width && box.height);
     const cover = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;

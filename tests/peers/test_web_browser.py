@@ -74,6 +74,7 @@ def test_a_reader_filters_opens_decides_by_keyboard_and_undoes(site: Site, sign_
     expect(page.locator(".person")).to_have_text("DOE, JANE", timeout=PATIENCE_MS)
     assert site.review.show(1, datetime.now(UTC)).decision is None
     assert "verdict=FAIL" in page.url
+    expect(page.locator("#claim")).to_have_attribute("data-mine", "yes", timeout=PATIENCE_MS)  # keys are listened to by now
     page.keyboard.press("?")
     expect(page.locator("#help")).to_be_visible()
 
@@ -256,6 +257,6 @@ def test_drift_is_seen_at_a_glance(site: Site, sign_in: Callable[..., Page], add
 
 
 CUT_OFF = """[...document.querySelectorAll("button, .button, th, .verdict, .figure, h1, h2, .top a, label")]
-    .filter((e) => e.offsetParent && e.clientWidth > 0 && getComputedStyle(e).display !== "inline")
+    .filter((e) => e.checkVisibility() && e.clientWidth > 0 && getComputedStyle(e).display !== "inline")
     .filter((e) => e.scrollWidth > e.clientWidth + 1 && !e.classList.contains("only-for-ears"))
     .map((e) => e.textContent.trim())"""
