@@ -317,6 +317,24 @@ def test_a_hidden_item_tells_nothing_of_its_prediction(ups: UpsSite) -> None:
     assert classes == {"Segmentation Storage", "MR Image Storage"}
 
 
+def test_two_readers_at_workstations_judge_on_their_own(ups: UpsSite) -> None:
+    put(ups.site, "1", read_twice=True)
+    first, second, uid = ups.called(), ups.called("READING2"), scheduled(ups)
+    assert first.change(uid, "IN PROGRESS") == 0
+    assert first.set(uid, decided("REJECT", "wrong tissue", comment="Apex")) == 0
+    assert first.change(uid, "COMPLETED") == 0
+    ups.clock.move(minutes=6)
+    ups.site.review.finalise_due(ups.clock())
+    successor = scheduled(ups)
+    assert successor != uid
+    _, said = second.get(uid)
+    assert said.ProcedureStepState == "COMPLETED"
+    assert "Apex" not in str(said)
+    assert "reject" not in str(said).lower()
+    assert first.change(successor, "IN PROGRESS", OTHER) == 0x0124, "whoever has read it is not the second reader"
+    assert second.change(successor, "IN PROGRESS", OTHER) == 0
+
+
 def test_a_report_that_can_not_be_read_is_a_failure_of_its_own(ups: UpsSite) -> None:
     put(ups.site, "1")
     uid = scheduled(ups)

@@ -20,7 +20,7 @@ from qcnode.errors import Retryable
 from qcnode.report.identity import text_of
 from qcnode.review import Review, as_shown
 from qcnode.store.items import Item, Judgement, WorklistError
-from qcnode.store.ups_states import StepState
+from qcnode.store.ups_states import ALIVE, StepState
 from qcnode.store.ups_steps import Performer, Step, StepMoved, UpsSteps
 from qcnode.ups import answers
 from qcnode.ups.attributes import OF_REPORT, REPORT_TAGS, Archive, step_dataset, step_uid
@@ -132,6 +132,8 @@ class UpsWorklist:
                 try:
                     return self._change(step, item, StepState(wanted), transaction_uid, by)
                 except (StepMoved, WorklistError) as error:
+                    if isinstance(error, WorklistError) and error.code == "already-read":
+                        return answers.NOT_AUTHORIZED
                     log.info("step %d of worklist item %d: %s", step.number, step.item_id, type(error).__name__)
             return answers.PROCESSING_FAILURE
 
@@ -209,7 +211,10 @@ class UpsWorklist:
     def _dataset(self, step: Step, item: Item, *, with_report: bool) -> Dataset:
         report = self._report(item) if with_report else None
         predecessor = step_uid(item.case_id, item.created_at, step.number - 1) if step.number > 1 else None
-        return with_performed(step_dataset(step, as_shown(item), report, self._archive, predecessor), step)
+        made = step_dataset(step, as_shown(item), report, self._archive, predecessor)
+        if item.is_independent and step.state not in ALIVE:  # what one of two readers has said is not for the other
+            return made
+        return with_performed(made, step)
 
     def _report(self, item: Item) -> Dataset:
         try:
