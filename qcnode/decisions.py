@@ -5,12 +5,10 @@ Each step may be repeated: until the document is known to the store it was sent 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from pathlib import Path
 
 import pydicom
 from pydicom.errors import InvalidDicomError
@@ -24,6 +22,7 @@ from qcnode.report.results import write_object
 from qcnode.report.write_decision import DecisionInputs, Observer, write_decision
 from qcnode.store.decision_reports import KIND, DecisionReports
 from qcnode.store.items import Item
+from qcnode.store.object_files import fsync_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class DecisionReporting:
                 )
             )
             written = write_object(KIND, document, unreported.path)
-            _sync(unreported.path.parent)
+            fsync_directory(unreported.path.parent)
         except (OSError, InvalidDicomError) as error:
             raise Retryable(f"the document about a decision can not be written ({type(error).__name__})") from error
         self.reports.queue(item, unreported.number, written, str(document.SeriesInstanceUID), self.wanted_kinds, now)
@@ -88,11 +87,3 @@ def _observer(settings: Observers, reader: str) -> Observer:
     if listed is not None:
         return Observer(reader, listed, settings.organization, settings.verified)
     return Observer(reader, re.sub(r"[\\^=\x00-\x1f\x7f]", " ", reader)[:63], settings.organization)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -84,8 +84,10 @@ def write_cohort(
 def reviewed(decision: FinalDecision, pseudonyms: Pseudonyms) -> ReviewedQuery:
     """One decision as the cohort tells it, without files. Raises ValueError for an item that is not decided."""
     item, case = decision.item, decision.case
-    if item.decision is None or item.decided_at is None or item.reader is None or item.verdict is None:
+    if item.decision is None or item.decided_at is None or item.reader is None:
         raise ValueError(f"item {item.item_id} is {item.state}: nothing final was decided")
+    if item.verdict is None or item.sampling_probability is None:
+        raise ValueError(f"item {item.item_id} is hidden: what is exported must be told as it is")
     outcome = _outcome(decision.directory)
     decided = item.decided_at.astimezone(UTC)
     return ReviewedQuery(
@@ -113,7 +115,7 @@ def reviewed(decision: FinalDecision, pseudonyms: Pseudonyms) -> ReviewedQuery:
         scanner=item.scanner,
         segmenter=item.segmenter,
         blind=item.blind,
-        sampling_probability=decision.sampling_probability,
+        sampling_probability=item.sampling_probability,
         decision=item.decision.value,
         decision_reasons=item.decision_reasons,
         rating=item.rating,

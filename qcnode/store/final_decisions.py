@@ -29,7 +29,7 @@ class DecisionFilters:
 class FinalDecision:
     """A decided item, the case that it is about, and where its results lie.
 
-    tolerance_mm: of the predicted NSD. sampling_probability: with which such a result is put on the worklist; 1 but for what is drawn.
+    tolerance_mm: of the predicted NSD.
     """
 
     item: Item
@@ -37,7 +37,6 @@ class FinalDecision:
     weights: Weights | None
     directory: Path
     tolerance_mm: float
-    sampling_probability: float
 
 
 def read_final_decisions(connection: Connection, database: Database, filters: DecisionFilters, now: datetime) -> list[FinalDecision]:
@@ -54,7 +53,6 @@ def read_final_decisions(connection: Connection, database: Database, filters: De
             weights=None if row.weights is None else Weights(**json.loads(row.weights)),
             directory=database.absolute(row.result_directory),
             tolerance_mm=row.tolerance_mm or 0.0,
-            sampling_probability=row.sampling_probability,
         )
         for row in sorted(last.values(), key=lambda row: (row.decided_at, row.item_id))
         if _within(row.decided_at, filters)

@@ -114,7 +114,7 @@ class Item:
     verdict: None only where it is hidden from the reader, who then sees no predicted number and no reason either.
     dsc_low ... nsd_high: the intervals of the predicted numbers at interval_level; None where there are none.
     blind: drawn at random; what was predicted is hidden until the decision is final, so that it is not led by the prediction.
-    sampling_probability: with which a case of this verdict became an item; None where that was not kept, or is hidden.
+    sampling_probability: with which a case of this verdict became an item; None only where it is hidden.
     viewer_path: the directory of the case's pictures, which hold the error map too.
     lease_until: until when the claim holds. held_until: until when the decision can be taken back.
     decided_at: when the reader decided, not when it became final. reader: who claims it, holds a decision, or decided.

@@ -19,6 +19,19 @@ def _table(name: str, columns: Iterable[Column[Any]], *extra: UniqueConstraint |
     return Table(name, metadata, *columns, *extra)
 
 
+def _work() -> tuple[Column[Any], ...]:
+    """The columns of what is claimed, worked on and settled (store.leases)."""
+    return (
+        Column("state", String, nullable=False),
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("next_attempt_at", UtcDateTime, nullable=False),
+        Column("owner", String),
+        Column("lease_until", UtcDateTime),
+        Column("last_error", String),
+    )
+
+
 object_table = _table(
     "stored_object",
     (
@@ -87,13 +100,7 @@ case_table = _table(
         Column("content", String, nullable=False),  # Case as JSON
         Column("predecessor_case_id", String),
         Column("corrects_query_uid", String),
-        Column("state", String, nullable=False),  # jobs.CASE_MOVES
-        Column("created_at", UtcDateTime, nullable=False),
-        Column("attempts", Integer, nullable=False),
-        Column("next_attempt_at", UtcDateTime, nullable=False),
-        Column("owner", String),
-        Column("lease_until", UtcDateTime),
-        Column("last_error", String),
+        *_work(),  # jobs.CASE_MOVES
         Column("settled_at", UtcDateTime),
         Column("verdict", String),
         Column("predicted_dsc", Float),
@@ -138,13 +145,7 @@ delivery_table = _table(
         Column("path", String, nullable=False),
         Column("sha256", String, nullable=False),
         Column("file_settled", Boolean, nullable=False),  # its bytes were fixed before the first send
-        Column("state", String, nullable=False),  # outbox.DELIVERY_MOVES
-        Column("created_at", UtcDateTime, nullable=False),
-        Column("attempts", Integer, nullable=False),
-        Column("next_attempt_at", UtcDateTime, nullable=False),
-        Column("owner", String),
-        Column("lease_until", UtcDateTime),
-        Column("last_error", String),
+        *_work(),  # outbox.DELIVERY_MOVES
         Column("delivered_at", UtcDateTime),
     ),
     UniqueConstraint("destination", "sop_instance_uid", name="delivery_once"),
@@ -280,13 +281,7 @@ notice_table = _table(
         Column("idempotency_key", String, nullable=False),
         Column("event", String, nullable=False),  # notices.EventKind
         Column("content", String, nullable=False),  # JSON, sent as it is
-        Column("state", String, nullable=False),  # notices.NOTICE_MOVES
-        Column("created_at", UtcDateTime, nullable=False),
-        Column("attempts", Integer, nullable=False),
-        Column("next_attempt_at", UtcDateTime, nullable=False),
-        Column("owner", String),
-        Column("lease_until", UtcDateTime),
-        Column("last_error", String),
+        *_work(),  # notices.NOTICE_MOVES
         Column("sent_at", UtcDateTime),
     ),
     UniqueConstraint("channel", "idempotency_key", name="notice_once"),
