@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from qcnode import __version__
 from qcnode.case import Verdict
 from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
+from qcnode.clock import utc_now
 from qcnode.config import Config, load_config
 from qcnode.errors import ConfigurationError, QCNodeError
 from qcnode.outcome import Outcome
@@ -38,10 +38,6 @@ errors = Console(stderr=True)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", show_default=True)]
 OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file; defaults where it is not given.")]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @app.callback()
@@ -89,7 +85,7 @@ def assess(
     with Progress(*columns, console=errors, transient=True) as progress:
         bar = progress.add_task("judging", total=found.segmentations)
         outcomes = assess_directory(
-            found, out, load_tasks(settings), now=_now, version=__version__, on_outcome=lambda _: progress.advance(bar)
+            found, out, load_tasks(settings), now=utc_now, version=__version__, on_outcome=lambda _: progress.advance(bar)
         )
     console.print(_outcome_table(outcomes))
     console.print(f"Results: {escape(str(out))}", soft_wrap=True)
@@ -137,7 +133,7 @@ def doctor(
 @app.command()
 def status(config: ConfigOption = Path("config.yaml")) -> None:
     """What the node has received, what waits and why, what was judged and what is still to be delivered."""
-    from qcnode.node import describe_state
+    from qcnode.status import describe_state
 
     for title, rows in describe_state(load_config(config)).items():
         table = Table(title=title, title_justify="left", show_header=False)

@@ -6,7 +6,6 @@ import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from qcnode.clock import utc_now
 from qcnode.config import load_config
 from qcnode.store.accounts import Accounts, Role
 from qcnode.store.database import open_database
@@ -58,7 +58,7 @@ def add(
 ) -> None:
     """Let somebody sign in. The password is asked for and kept as an argon2id hash only."""
     with _accounts(config) as accounts:
-        accounts.add(name, _password_hash(password_stdin), role, by=getpass.getuser(), now=datetime.now(UTC))
+        accounts.add(name, _password_hash(password_stdin), role, by=getpass.getuser(), now=utc_now())
     console.print(f"{escape(name)} may sign in as {role}.")
 
 
@@ -78,7 +78,7 @@ def list_accounts(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def password(name: NameArgument, password_stdin: FromStdin = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Set another password. The account is signed out everywhere."""
     with _accounts(config) as accounts:
-        accounts.set_password(name, _password_hash(password_stdin), by=getpass.getuser(), now=datetime.now(UTC))
+        accounts.set_password(name, _password_hash(password_stdin), by=getpass.getuser(), now=utc_now())
     console.print(f"{escape(name)} has another password.")
 
 
@@ -86,5 +86,5 @@ def password(name: NameArgument, password_stdin: FromStdin = False, config: Conf
 def disable(name: NameArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Let somebody sign in no more, and sign them out everywhere. What they decided keeps their name."""
     with _accounts(config) as accounts:
-        accounts.disable(name, by=getpass.getuser(), now=datetime.now(UTC))
+        accounts.disable(name, by=getpass.getuser(), now=utc_now())
     console.print(f"{escape(name)} can not sign in any more.")

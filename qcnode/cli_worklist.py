@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from qcnode import __version__
+from qcnode.clock import utc_now
 from qcnode.cohort.pseudonyms import Pseudonyms, node_key
 from qcnode.cohort.write import Wanted, new_folder, write_cohort
 from qcnode.config import load_config
@@ -74,10 +75,6 @@ def _review(config: Path) -> Iterator[Review]:
         database.close()
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @worklist_app.command("list")
 def list_items(
     config: ConfigOption = DEFAULT_CONFIG,
@@ -88,7 +85,7 @@ def list_items(
 ) -> None:
     """Show the items that wait, worst first. What was drawn at random shows no prediction until its decision is final."""
     with _review(config) as review:
-        page = review.page(Filters(states=() if all_states else WAITING, stage=stage), order, 0, limit, _now())
+        page = review.page(Filters(states=() if all_states else WAITING, stage=stage), order, 0, limit, utc_now())
     if not page.total:
         console.print("The worklist is empty.")
         return
@@ -101,8 +98,8 @@ def list_items(
 def show(item: ItemArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Show one item with its reasons, its preview picture and everything that was done with it."""
     with _review(config) as review:
-        found, entries = review.show(item, _now()), review.history(item, _now())
-        regions, readings = review.regions(item, _now()), review.readings(item, _now())
+        found, entries = review.show(item, utc_now()), review.history(item, utc_now())
+        regions, readings = review.regions(item, utc_now()), review.readings(item, utc_now())
     table = Table(show_header=False)
     for name, value in _rows(found):
         table.add_row(name, escape(value))
@@ -121,7 +118,7 @@ def show(item: ItemArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
 def claim(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Take an item, so that nobody else reads it at the same time. The claim ends after review.lease_minutes."""
     with _review(config) as review:
-        claimed = review.claim(item, reader, _now())
+        claimed = review.claim(item, reader, utc_now())
     console.print(f"Item {item} is claimed by {escape(reader)} until {_clock_time(claimed.lease_until)}.")
 
 
@@ -129,7 +126,7 @@ def claim(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAU
 def release(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Give a claimed item back undecided."""
     with _review(config) as review:
-        review.release(item, reader, _now())
+        review.release(item, reader, utc_now())
     console.print(f"Item {item} is open again.")
 
 
@@ -142,7 +139,7 @@ def reassign(
 ) -> None:
     """Give an item that is open, or claimed by anybody, to another reader."""
     with _review(config) as review:
-        claimed = review.reassign(item, reader, to, _now())
+        claimed = review.reassign(item, reader, to, utc_now())
     console.print(f"Item {item} is claimed by {escape(to)} until {_clock_time(claimed.lease_until)}.")
 
 
@@ -163,7 +160,7 @@ def decide(
     """
     marks = _marks(regions or [])
     with _review(config) as review:
-        now = _now()
+        now = utc_now()
         if review.show(item, now).state == "OPEN":
             review.claim(item, reader, now)
         judgement = Judgement(_DECISIONS[decision], tuple(reasons or ()), comment, rating, marks)
@@ -177,7 +174,7 @@ def decide(
 def undo(item: ItemArgument, reader: ReaderOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Take back a decision that is still held. The item is claimed again."""
     with _review(config) as review:
-        claimed = review.undo(item, reader, _now())
+        claimed = review.undo(item, reader, utc_now())
     console.print(f"Item {item} is undecided, and claimed by {escape(reader)} until {_clock_time(claimed.lease_until)}.")
 
 
@@ -190,7 +187,7 @@ def reopen(
 ) -> None:
     """Revise a final decision, whoever made it. It stands until another one is final; the document about that one replaces the earlier."""
     with _review(config) as review:
-        claimed = review.reopen(item, reader, because, _now(), of_anybody=True)
+        claimed = review.reopen(item, reader, because, utc_now(), of_anybody=True)
     console.print(f"Item {item} is reopened, and claimed by {escape(reader)} until {_clock_time(claimed.lease_until)}.")
 
 
@@ -220,12 +217,12 @@ def export(
     filters = DecisionFilters(task, _midnight(since), _midnight(until, days=1))
     folder = new_folder(out)
     with _review(config) as review:
-        decisions = review.final_decisions(filters, reader, _now(), identifiable=identifiable, images=images)
+        decisions = review.final_decisions(filters, reader, utc_now(), identifiable=identifiable, images=images)
     if not decisions:
         console.print("No final decision fits: nothing was written.")
         raise typer.Exit(EXIT_NO_DECISION)
     try:
-        manifest = write_cohort(decisions, folder, Pseudonyms(node_key(storage), identifiable), wanted, now=_now(), version=__version__)
+        manifest = write_cohort(decisions, folder, Pseudonyms(node_key(storage), identifiable), wanted, now=utc_now(), version=__version__)
     except OSError as error:
         raise ConfigurationError(f"the cohort can not be written ({error.strerror}): delete {out} and try again") from error
     console.print(f"{escape(str(out))}: {manifest.decisions} decisions about {manifest.patients} patients.", soft_wrap=True)

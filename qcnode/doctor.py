@@ -8,10 +8,11 @@ import sqlite3
 from collections.abc import Iterator
 
 from qcnode.assess.model_card import ReviewFacts
+from qcnode.clock import utc_now
 from qcnode.config import Config, Task
 from qcnode.deliver.destination import Check
+from qcnode.deliver.opening import open_destination
 from qcnode.errors import QCNodeError
-from qcnode.node import open_destination, utc_now
 from qcnode.notify.step import open_channel
 from qcnode.store.database import open_database
 from qcnode.store.notices import Notices

@@ -9,18 +9,17 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from qcnode import __version__
 from qcnode.case import Verdict
-from qcnode.config import Config, CStoreDestination, ReviewSettings, StowDestination
+from qcnode.clock import utc_now
+from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
-from qcnode.deliver.c_store import CStore
-from qcnode.deliver.destination import Destination
-from qcnode.deliver.stow_rs import StowRs
+from qcnode.deliver.opening import kinds_by_destination, open_destination
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.notify.rules import Rules
@@ -28,6 +27,7 @@ from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
 from qcnode.review import Review
 from qcnode.sampling import Sampling
+from qcnode.schedule import open_schedule, set_quiet_timer
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
@@ -39,36 +39,13 @@ from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
 from qcnode.web.server import WebServer, start_web
-from qcnode.workers import AssessStep, DeliverStep, FinaliseStep, MatchStep, Worker
+from qcnode.workers.assess import AssessStep
+from qcnode.workers.deliver import DeliverStep
+from qcnode.workers.finalise import FinaliseStep
+from qcnode.workers.match import MatchStep
+from qcnode.workers.worker import Worker
 
 log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """The node's clock."""
-    return datetime.now(UTC)
-
-
-def open_destination(settings: CStoreDestination | StowDestination, ae_title: str) -> Destination:
-    """The destination that `settings` describes; nothing is connected yet."""
-    if isinstance(settings, CStoreDestination):
-        return CStore(settings, ae_title)
-    return StowRs(settings)
-
-
-def wanted_kinds(settings: CStoreDestination | StowDestination) -> frozenset[str]:
-    """Which result objects a destination gets; the report always."""
-    switches = {
-        "error_map": settings.error_map,
-        "summary": settings.summary_image,
-        "key_object": settings.key_object,
-        "decision": settings.decision_report,
-    }
-    return frozenset({"report"} | {kind for kind, is_on in switches.items() if is_on})
-
-
-def _kinds_by_destination(config: Config) -> dict[str, frozenset[str]]:
-    return {destination.name: wanted_kinds(destination) for destination in config.destinations}
 
 
 def _sampling(review: ReviewSettings) -> Sampling:
@@ -80,28 +57,6 @@ def _sampling(review: ReviewSettings) -> Sampling:
         second_verdicts=frozenset(Verdict(verdict) for verdict in second.verdicts),
         second_tasks=frozenset(second.tasks),
     )
-
-
-def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
-    """What `qcnode status` shows: a title and rows (name, figure) for each part of the road."""
-    database = open_database(config.storage.directory)
-    jobs = Jobs(database)
-    received = Inbox(database, config.storage.directory, 0).counts()
-    counts = jobs.counts()
-    state: dict[str, list[tuple[str, object]]] = {
-        "received": [*received.by_kind.items(), ("conflicting", received.conflicting), ("MB", received.bytes // 2**20)],
-        "segmentations": list(counts.queries.items()),
-        "waiting": [(q.sop_instance_uid, f"{q.reason.code}: {q.reason.text}" if q.reason else "") for q in jobs.queries("WAITING")],
-        "cases": list(counts.cases.items()),
-        "verdicts": list(counts.verdicts.items()),
-        "worklist": list(Worklist(database).counts().items()),
-    }
-    for destination, deliveries in Outbox(database).counts().items():
-        state[f"delivery to {destination}"] = list(deliveries.items())
-    for channel, told in Notices(database).counts().items():
-        state[f"notices to {channel}"] = list(told.items())
-    database.close()
-    return state
 
 
 class Node:
@@ -158,8 +113,8 @@ class Node:
         match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, tasks)
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
-        reporting = DecisionReporting(DecisionReports(database), _kinds_by_destination(config), config.observers, __version__)
-        scheduler = self._schedule(match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now))
+        reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
+        scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now))
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
@@ -173,7 +128,7 @@ class Node:
 
         def on_stored(study_instance_uid: str) -> None:
             workers[0].wake.set()
-            _set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
+            set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
 
         listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored)
         started.callback(listener.stop)
@@ -228,7 +183,7 @@ class Node:
                 jobs=jobs,
                 tasks=tasks,
                 results=config.storage.directory / "results",
-                wanted_kinds=_kinds_by_destination(config),
+                wanted_kinds=kinds_by_destination(config),
                 owner=owner,
                 now=utc_now,
                 version=__version__,
@@ -252,35 +207,6 @@ class Node:
         config, owner = self._config, f"{os.getpid()}"
         channels = [open_channel(settings) for settings in config.notifications.channels]
         return [Worker(f"notify {c.name}", NotifyStep(notices, c, config.retry, owner, utc_now)) for c in channels]
-
-    def _schedule(self, match: MatchStep, matching: Worker, inbox: Inbox, finalise: FinaliseStep) -> BackgroundScheduler:
-        """Timers: the quiet time of each study, queries whose images never come, decisions that become final, purging."""
-        storage = self._config.storage
-        scheduler = BackgroundScheduler(timezone=UTC)
-        scheduler.add_job(match.match_overdue, "interval", minutes=1, id="overdue", max_instances=1, coalesce=True)
-        # at once, too: what a crash left waits no longer
-        timing = {"seconds": 15, "next_run_time": utc_now(), "misfire_grace_time": None}
-        scheduler.add_job(finalise, "interval", id="finalise", max_instances=1, coalesce=True, **timing)
-
-        def purge() -> None:
-            now = utc_now()
-            ignored = inbox.purge_ignored(now - timedelta(hours=storage.keep_ignored_hours), now)
-            images = inbox.purge_images(now - timedelta(days=storage.keep_images_days), now)
-            if ignored or images:
-                log.info("purged %d ignored and %d old objects", ignored, images)
-
-        scheduler.add_job(purge, "interval", minutes=15, id="purge", max_instances=1, coalesce=True)
-        for study in inbox.dirty_studies():
-            quiet_at = study.last_received_at + timedelta(seconds=self._config.matching.quiet_seconds)
-            _set_quiet_timer(scheduler, matching, study.study_instance_uid, max(quiet_at, utc_now()))
-        return scheduler
-
-
-def _set_quiet_timer(scheduler: BackgroundScheduler, matching: Worker, study_instance_uid: str, at: datetime) -> None:
-    """Wake matching when nothing of the study came for the quiet time; each arrival sets the timer anew."""
-    scheduler.add_job(
-        matching.wake.set, "date", run_date=at, id=f"quiet {study_instance_uid}", replace_existing=True, misfire_grace_time=None
-    )
 
 
 @contextmanager

@@ -9,10 +9,20 @@ ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
 BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
-CONFIG = {"config", "config_parts", "config_notifications"}
-ROAD = (
-    BOTTOM | CONFIG | {"notify", "pipeline", "tasks", "ingest", "deliver", "store", "assess", "observe", "imaging.pixels", "report.inputs"}
-)
+ROAD = BOTTOM | {
+    "assess",
+    "clock",
+    "config",
+    "deliver",
+    "imaging.pixels",
+    "ingest",
+    "notify",
+    "observe",
+    "pipeline",
+    "report.inputs",
+    "store",
+    "tasks",
+}
 ALLOWED = {
     "": set(),
     "case": set(),
@@ -23,9 +33,8 @@ ALLOWED = {
     "regions": set(),
     "uids": set(),
     "sampling": {"case", "outcome"},
-    "config_parts": {"errors"},
-    "config_notifications": {"case", "errors", "config_parts"},
-    "config": CONFIG | {"errors"},
+    "clock": set(),
+    "config": {"case", "errors"},
     "dicom_listener": BOTTOM | {"config"},
     "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox"},
     "imaging": BOTTOM,
@@ -42,17 +51,19 @@ ALLOWED = {
     "cohort.format": BOTTOM,
     "cohort": BOTTOM | {"store"},
     "ups": BOTTOM | {"config", "dicom_listener", "report", "store", "review"},
-    "notify": BOTTOM | CONFIG | {"store", "deliver.destination", "review", "drift"},
+    "notify": BOTTOM | {"config", "store", "deliver.destination", "review", "drift"},
     "web": BOTTOM | {"config", "store", "review", "drift"},
     "workers": ROAD | {"review"},
     "directory": ROAD,
-    "node": ROAD | {"workers", "review", "decisions", "ups.scp", "web.server"},
-    "doctor": ROAD | {"node"},
+    "schedule": ROAD | {"workers"},
+    "node": ROAD | {"workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
+    "doctor": ROAD,
+    "status": ROAD,
     "demo.phantom": BOTTOM | {"imaging"},
     "demo": ROAD | {"imaging", "node", "web.passwords"},
     "cli_worklist": ROAD | {"review", "cohort"},
     "cli_users": ROAD | {"web.passwords"},
-    "cli": ROAD | {"node", "directory", "doctor", "demo", "cli_worklist", "cli_users"},
+    "cli": ROAD | {"node", "directory", "doctor", "status", "demo", "cli_worklist", "cli_users"},
     "__main__": {"cli"},
     "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }

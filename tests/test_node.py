@@ -7,8 +7,9 @@ from store_samples import at, put_item
 from ups_samples import Caller
 
 from qcnode.config import Config, ReviewSettings
+from qcnode.deliver.opening import wanted_kinds
 from qcnode.errors import ConfigurationError
-from qcnode.node import Node, wanted_kinds
+from qcnode.node import Node
 from qcnode.review import Review
 from qcnode.store.database import open_database
 from qcnode.store.notices import Notices

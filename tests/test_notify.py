@@ -19,14 +19,14 @@ from web_samples import open_site
 
 from qcnode.case import Verdict
 from qcnode.config import Config, Retry, ReviewSettings
-from qcnode.config_notifications import Notifications
+from qcnode.config.notifications import Notifications
 from qcnode.doctor import examine
-from qcnode.node import describe_state
 from qcnode.notify.email import body_of
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
 from qcnode.review import Review
+from qcnode.status import describe_state
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import Jobs
 from qcnode.store.leases import LeaseLost, release_leases

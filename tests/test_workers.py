@@ -24,7 +24,10 @@ from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Decision, Item, Judgement, Worklist
 from qcnode.tasks import JudgedTask
-from qcnode.workers import ATTEMPTS, AssessStep, DeliverStep, FinaliseStep, Worker, where
+from qcnode.workers.assess import ATTEMPTS, AssessStep
+from qcnode.workers.deliver import DeliverStep
+from qcnode.workers.finalise import FinaliseStep
+from qcnode.workers.worker import Worker, where
 
 
 class Clock:

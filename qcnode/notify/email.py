@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from hashlib import sha256
 from typing import Any
 
-from qcnode.config_notifications import Email
+from qcnode.config.notifications import Email
 from qcnode.deliver.destination import Check
 from qcnode.errors import QCNodeError, Retryable
 from qcnode.notify.channel import tls_context

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from qcnode.config_notifications import Channel, Email, Notifications, Rule, Webhook
+from qcnode.config.notifications import Channel, Email, Notifications, Rule, Webhook
 from qcnode.store.notices import Event, NewNotice
 
 _FILTERS = {"verdicts": "verdict", "tasks": "task", "institutions": "institution", "scanners": "scanner", "segmenters": "segmenter"}

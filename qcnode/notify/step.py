@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from qcnode.config import Retry
-from qcnode.config_notifications import Channel, Webhook
+from qcnode.config.notifications import Channel, Webhook
 from qcnode.errors import QCNodeError
 from qcnode.notify.channel import NoticeChannel, NoticeRefused
 from qcnode.notify.email import EmailChannel

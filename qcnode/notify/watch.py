@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from qcnode.config_notifications import Notifications
+from qcnode.config.notifications import Notifications
 from qcnode.notify.rules import Rules
 from qcnode.review import Review
 from qcnode.store.notices import Event, EventKind, NewNotice, Notices

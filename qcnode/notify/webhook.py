@@ -15,7 +15,7 @@ from datetime import datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
-from qcnode.config_notifications import Webhook
+from qcnode.config.notifications import Webhook
 from qcnode.deliver.destination import Check
 from qcnode.errors import QCNodeError, Retryable
 from qcnode.notify.channel import NoticeRefused, tls_context

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from qcnode.case import Verdict
-from qcnode.config_parts import Section, read_secret
+from qcnode.config.parts import Section, read_secret
 from qcnode.errors import ConfigurationError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]

@@ -1,0 +1,130 @@
+"""Frozen pydantic model of config.yaml. Nothing else in qcnode reads configuration; every key is explained in docs/configuration.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from qcnode.config.destinations import CStoreDestination, Destination, Retry, StowDestination
+from qcnode.config.judging import Inference, SeriesRule, Task, Threshold
+from qcnode.config.listeners import Caller, Listen, Listener, Ups, Workstation
+from qcnode.config.notifications import Notifications
+from qcnode.config.parts import Section
+from qcnode.config.review import Observers, Reader, ReviewSettings, SecondReader, Web
+from qcnode.errors import ConfigurationError
+
+__all__ = [
+    "CStoreDestination",
+    "Caller",
+    "Config",
+    "Destination",
+    "Inference",
+    "Listen",
+    "Listener",
+    "Logging",
+    "Matching",
+    "Notifications",
+    "Observers",
+    "Reader",
+    "Retry",
+    "ReviewSettings",
+    "SecondReader",
+    "SeriesRule",
+    "Storage",
+    "StowDestination",
+    "Task",
+    "Threshold",
+    "Ups",
+    "Web",
+    "Workstation",
+    "load_config",
+]
+
+_S = TypeVar("_S", bound=Section)
+
+
+class Storage(Section):
+    """Where received objects, results and the database are kept."""
+
+    directory: Path = Path("var/qcnode")
+    minimum_free_mb: int = Field(default=1024, ge=0)
+    keep_ignored_hours: float = Field(default=1, ge=0)
+    keep_images_days: float = Field(default=30, gt=0)
+
+
+class Matching(Section):
+    """When a case is complete."""
+
+    quiet_seconds: float = Field(default=30, ge=0)
+    images_missing_hours: float = Field(default=24, gt=0)
+    archive: str | None = None
+
+
+class Logging(Section):
+    """Log lines; they never hold patient data."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    json_lines: bool = False
+
+
+class Config(Section):
+    """The whole of config.yaml. Relative paths are relative to the file's folder."""
+
+    listen: Listen = Listen()
+    storage: Storage = Storage()
+    matching: Matching = Matching()
+    tasks: dict[str, Task] = Field(default_factory=lambda: {name: Task(weights=name) for name in ("cardiac-sax", "la-lge")})
+    inference: Inference = Inference()
+    retry: Retry = Retry()
+    destinations: tuple[Destination, ...] = ()
+    review: ReviewSettings = ReviewSettings()
+    observers: Observers = Observers()
+    notifications: Notifications = Notifications()
+    web: Web = Web()
+    ups: Ups = Ups()
+    logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        names = [d.name for d in self.destinations]
+        if len(names) != len(set(names)):
+            raise ValueError("destinations: names must differ")
+        if self.matching.archive is not None and self.matching.archive not in names:
+            raise ValueError(f"matching.archive: no destination is named {self.matching.archive!r}")
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """Read and check config.yaml. Raises ConfigurationError that names every wrong key and what is wrong with it."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can not be read ({error.strerror}); give the configuration file with --config") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in e['loc']) or '(top level)'}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError(f"{path}: {len(lines)} wrong key(s), see docs/configuration.md\n" + "\n".join(lines)) from error
+    return _with_absolute_paths(config, path.resolve().parent)
+
+
+def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    storage = config.storage.model_copy(update={"directory": folder / config.storage.directory})
+    destinations = tuple(_with_absolute_files(destination, folder) for destination in config.destinations)
+    channels = tuple(_with_absolute_files(channel, folder) for channel in config.notifications.channels)
+    notifications = config.notifications.model_copy(update={"channels": channels})
+    tasks = {
+        name: task.model_copy(update={"weights": str(folder / task.weights) if "/" in task.weights else task.weights})
+        for name, task in config.tasks.items()
+    }
+    return config.model_copy(update={"storage": storage, "destinations": destinations, "notifications": notifications, "tasks": tasks})
+
+
+def _with_absolute_files(section: _S, folder: Path) -> _S:
+    files = ("password_file", "secret_file", "ca_file")
+    return section.model_copy(update={key: folder / getattr(section, key) for key in files if getattr(section, key, None) is not None})

@@ -1,0 +1,69 @@
+"""Deliver results."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from qcnode.config import Retry
+from qcnode.deliver.destination import DeliveryRefused, Destination
+from qcnode.deliver.refresh import refreshed
+from qcnode.errors import QCNodeError
+from qcnode.headers import read_header
+from qcnode.store.outbox import Delivery, Outbox
+from qcnode.workers.worker import LEASE, Clock, where
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverStep:
+    """Delivers one object to one destination. Its bytes are settled before the first send and never change afterwards."""
+
+    outbox: Outbox
+    destination: Destination
+    refresh_attributes: bool
+    folder: Path
+    retry: Retry
+    owner: str
+    now: Clock
+
+    def __call__(self) -> bool:
+        """One delivery; False where none is due."""
+        delivery = self.outbox.claim(self.destination.name, self.owner, self.now(), LEASE)
+        if delivery is None:
+            return False
+        try:
+            delivery = self._settle_bytes(delivery)
+            self.destination.send(delivery.path)
+        except DeliveryRefused as error:
+            log.error("%s refuses %s: %s", self.destination.name, delivery.sop_instance_uid, error)
+            self.outbox.dead(delivery, str(error), self.now())
+        except Exception as error:  # noqa: BLE001  what fails for a reason that nobody thought of is tried again as well
+            self._try_later(delivery, str(error) if isinstance(error, QCNodeError) else where(error))
+        else:
+            self.outbox.delivered(delivery, self.now())
+            log.info("%s has the %s %s", self.destination.name, delivery.kind, delivery.sop_instance_uid)
+        return True
+
+    def _settle_bytes(self, delivery: Delivery) -> Delivery:
+        if delivery.file_settled:
+            return delivery
+        path = delivery.path
+        if self.refresh_attributes:
+            attributes = self.destination.study_attributes(read_header(path).study_instance_uid)
+            if attributes is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path = refreshed(path, attributes, self.folder / f"{delivery.delivery_id}.dcm") or path
+        return self.outbox.replace_file(delivery, path, sha256(path.read_bytes()).hexdigest())
+
+    def _try_later(self, delivery: Delivery, error: str) -> None:
+        wait = self.retry.wait(delivery.attempts, self.now() - delivery.created_at)
+        if wait is None:
+            log.error("%s: gave up %s after %d attempts: %s", self.destination.name, delivery.sop_instance_uid, delivery.attempts, error)
+            self.outbox.dead(delivery, error, self.now())
+            return
+        log.warning("%s: %s again in %.0f s: %s", self.destination.name, delivery.sop_instance_uid, wait.total_seconds(), error)
+        self.outbox.retry(delivery, next_attempt_at=self.now() + wait, error=error)

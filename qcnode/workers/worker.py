@@ -1,0 +1,51 @@
+"""A loop in a thread of its own, and what the steps that it calls share."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+LEASE = timedelta(minutes=15)
+
+
+class Worker(threading.Thread):
+    """Calls `step` as long as it finds work, then sleeps until `wake` is set or `idle_seconds` are over."""
+
+    def __init__(self, name: str, step: Callable[[], bool], *, idle_seconds: float = 1.0) -> None:
+        super().__init__(name=name, daemon=True)
+        self.wake = threading.Event()
+        self._step = step
+        self._idle_seconds = idle_seconds
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """The loop; ends after the step during which `stop` was called."""
+        while not self._ended.is_set():
+            self.wake.clear()
+            try:
+                busy = self._step()
+            except Exception as error:  # noqa: BLE001  the loop must go on, whatever one step met
+                log.error("%s: %s", self.name, where(error))
+                busy = False
+            if not busy:
+                self.wake.wait(self._idle_seconds)
+
+    def stop(self) -> None:
+        """Ask the loop to end; `join` waits for it."""
+        self._ended.set()
+        self.wake.set()
+
+
+def where(error: BaseException) -> str:
+    """Type and innermost place of an error, without its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
