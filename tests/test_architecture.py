@@ -71,6 +71,7 @@ ONLY_IN = {
     "pynetdicom": ("qcnode.dicom_listener", "qcnode.ingest", "qcnode.ups.scp", "qcnode.deliver.c_store", "qcnode.demo.pacs"),
     "dicomweb_client": ("qcnode.deliver.stow_rs",),
     "sqlalchemy": ("qcnode.store",),
+    "alembic": ("qcnode.store.migrations",),
     "torch": ("qcnode.assess", "training"),
     "SimpleITK": ("qcnode.imaging",),
     "fastapi": ("qcnode.web",),
