@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -21,6 +22,7 @@ from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
 from qcnode.deliver.opening import kinds_by_destination, open_destination
 from qcnode.errors import ConfigurationError
+from qcnode.ingest.back_pressure import BackPressure, Marks
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
@@ -28,6 +30,7 @@ from qcnode.notify.watch import Watch
 from qcnode.review import Review
 from qcnode.sampling import Sampling
 from qcnode.schedule import open_schedule, set_quiet_timer
+from qcnode.store.backlog import measure_load
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
@@ -130,7 +133,8 @@ class Node:
             workers[0].wake.set()
             set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
 
-        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored)
+        back_pressure = BackPressure(Marks.of(config.listen, config.storage), partial(measure_load, database))
+        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored, back_pressure=back_pressure)
         started.callback(listener.stop)
         self.port = listener.port
         if config.ups.enabled:

@@ -36,7 +36,7 @@ ALLOWED = {
     "clock": set(),
     "config": {"case", "errors"},
     "dicom_listener": BOTTOM | {"config"},
-    "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox"},
+    "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox", "store.backlog"},
     "imaging": BOTTOM,
     "assess": BOTTOM | {"imaging"},
     "report": BOTTOM | {"imaging"},

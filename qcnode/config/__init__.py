@@ -51,8 +51,15 @@ class Storage(Section):
 
     directory: Path = Path("var/qcnode")
     minimum_free_mb: int = Field(default=1024, ge=0)
+    resume_free_mb: int | None = Field(default=None, ge=0)
     keep_ignored_hours: float = Field(default=1, ge=0)
     keep_images_days: float = Field(default=30, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.resume_free_mb is not None and self.resume_free_mb < self.minimum_free_mb:
+            raise ValueError("resume_free_mb: at least minimum_free_mb")
+        return self
 
 
 class Matching(Section):

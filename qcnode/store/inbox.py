@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import sqlite3
+import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -81,7 +81,8 @@ class Inbox:
         """Keep a received object durably; when this returns, the peer may be told so.
 
         `encoded` is a complete Part 10 file (PS3.10 7.1): preamble, file meta, data set as sent. Two objects are the same when the
-        bytes after the file meta, which is ours, are. Raises DiskFull, or Retryable when the database is busy; nothing is left then.
+        bytes after the file meta, which is ours, are. Raises DiskFull, or Retryable when disk or database can not be written for now;
+        nothing is left then.
         """
         dataset_sha256 = hashlib.sha256(memoryview(encoded)[_dataset_offset(encoded) :]).hexdigest()
         with self._database.read() as connection:
@@ -103,7 +104,7 @@ class Inbox:
         return self._keep(encoded, _Arrival(columns, sop_instance_uid, dataset_sha256, now))
 
     def _keep(self, encoded: bytes, arrival: _Arrival) -> Acceptance:
-        with _full_disk_is_retryable():
+        with _disk_failures_are_retryable():
             if self._files.free_bytes() - len(encoded) < self._minimum_free_bytes:
                 raise DiskFull("the storage directory is nearly full")
             temporary = self._files.write_temporary(encoded)
@@ -294,14 +295,11 @@ def _write_rows(connection: Connection, arrival: _Arrival, purged: Any) -> Accep
 
 
 @contextmanager
-def _full_disk_is_retryable() -> Iterator[None]:
+def _disk_failures_are_retryable() -> Iterator[None]:
+    """Whatever keeps a file from being written is of the disk, not of the object: the sender shall try again."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull("the storage directory is full") from error
-        raise
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise DiskFull("the database has no room") from error
-        raise
+        raise Retryable(f"the storage directory can not be written ({os.strerror(error.errno or errno.EIO)})") from error
