@@ -68,7 +68,7 @@ ALLOWED = {
     "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }
 ONLY_IN = {
-    "pynetdicom": ("qcnode.dicom_listener", "qcnode.ingest", "qcnode.ups.scp", "qcnode.deliver.c_store", "qcnode.demo.pacs"),
+    "pynetdicom": ("qcnode.dicom_listener", "qcnode.ingest", "qcnode.ups.scp", "qcnode.deliver", "qcnode.demo.pacs"),
     "dicomweb_client": ("qcnode.deliver.stow_rs",),
     "sqlalchemy": ("qcnode.store",),
     "alembic": ("qcnode.store.migrations",),
