@@ -36,6 +36,7 @@ LATER = at(3600)
 def write_config(path: Path, storage: Path, pacs: DemoPacs) -> Config:
     """A configuration file for a node that answers `pacs`."""
     destination = {"name": "pacs", "kind": "c-store", "ae_title": pacs.ae_title, "host": pacs.host, "port": pacs.port}
+    destination |= {"summary_image": False}
     sections = {
         "storage": {"directory": str(storage), "minimum_free_mb": 1},
         "destinations": [destination],

@@ -31,6 +31,10 @@ class Code(StrEnum):
     DELIVERY_FILE_MISSING = "delivery-file-missing"
     DELIVERY_FILE_CHANGED = "delivery-file-changed"
     GIVEN_UP = "delivery-given-up"
+    SILENT = "destination-silent"
+    ANSWER_MISSING = "answer-missing"
+    ANSWER_DIFFERS = "answer-differs"
+    ANSWER_SURPLUS = "answer-surplus"
 
     @property
     def advice(self) -> str:
@@ -62,6 +66,10 @@ ADVICE: Mapping[Code, str] = {
     Code.DELIVERY_FILE_MISSING: "restore the file from the backup, or send the one in the result's directory by other means",
     Code.DELIVERY_FILE_CHANGED: "check the disk; restore the file from the backup",
     Code.GIVEN_UP: "see what the destination said (`qcnode status`), correct it, and try again",
+    Code.SILENT: "`qcnode doctor` says what is wrong; `--offline` leaves destinations out",
+    Code.ANSWER_MISSING: "send the settled file to the destination again by other means, and ask its administrator where the object went",
+    Code.ANSWER_DIFFERS: "let the destination's administrator remove what it holds under this UID, then send the settled file again",
+    Code.ANSWER_SURPLUS: "no answer of this node's: let the destination's administrator find out who sent it, and remove it",
 }
 
 

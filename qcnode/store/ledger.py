@@ -36,6 +36,7 @@ OBJECTS_AT_ONCE = 2000
 CASES_AT_ONCE = 200
 
 _IN_WORK = ("PENDING", "RUNNING")
+_NOT_TAKEN = ("PENDING", "SENDING", "DEAD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ class DeliveryEntry:
     path: Path
     sha256: str
     state: str
+
+    @property
+    def was_taken(self) -> bool:
+        """The destination said that it has it."""
+        return self.state not in _NOT_TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +214,18 @@ class Ledger:
                 return
             last = rows[-1].case_id
             yield entries
+
+    def not_sent_to(self, destination: str, sop_instance_uids: set[str]) -> set[str]:
+        """Those of the objects that were never queued for the destination."""
+        with self._database.read() as connection:
+            sent = select(delivery_table.c.sop_instance_uid).where(
+                delivery_table.c.destination == destination, delivery_table.c.sop_instance_uid.in_(sop_instance_uids)
+            )
+            return sop_instance_uids.difference(connection.execute(sent).scalars())
+
+    def number_of_deliveries(self) -> int:
+        """How many objects were queued for any destination."""
+        return self._count(delivery_table, None)
 
     def cases_in_work(self) -> set[str]:
         """The cases that wait or are worked on."""
