@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from qcnode.errors import ConfigurationError, Retryable
-from qcnode.store.migrations import MIGRATIONS, Migration
+from qcnode.store import migrations
 
 FILE_NAME = "qcnode.sqlite3"
 _BUSY_SECONDS = 30.0
@@ -111,23 +111,16 @@ def open_database(directory: Path) -> Database:
     return database
 
 
-def migrate(database: Database, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
-    """Apply the missing migrations in order, each in one transaction together with its entry in the table `migration`.
+def migrate(database: Database, location: Path = migrations.HERE) -> None:
+    """Take the steps in `location` that the database lacks, in one transaction.
 
-    Raises ConfigurationError when the database has taken steps that are not the first ones of `migrations`.
+    Raises ConfigurationError when a newer version of qcnode wrote the database.
     """
-    with database.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name VARCHAR NOT NULL UNIQUE)")
-    for number, migration in enumerate(migrations, start=1):
-        with database.begin() as connection:
-            applied = connection.exec_driver_sql("SELECT name FROM migration ORDER BY number").scalars().all()
-            if list(applied) != [step.name for step in migrations[: len(applied)]]:
-                raise ConfigurationError("the database was written by another version of qcnode; install that one, or a newer one")
-            if number <= len(applied):
-                continue
-            for statement in migration.statements:
-                connection.exec_driver_sql(statement)
-            connection.exec_driver_sql("INSERT INTO migration (number, name) VALUES (?, ?)", (number, migration.name))
+    with database.read() as connection:
+        if migrations.is_current(connection, location):
+            return
+    with database.begin() as connection:  # another process may be at it, too: what is missing is found out under the lock
+        migrations.upgrade(connection, location)
 
 
 def _configure(connection: Any, _record: Any) -> None:
