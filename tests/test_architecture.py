@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -26,6 +26,7 @@ ROAD = BOTTOM | {
 ALLOWED = {
     "": set(),
     "case": set(),
+    "commitment": {"headers"},
     "errors": {"case"},
     "tissues": {"case"},
     "headers": {"case", "errors"},

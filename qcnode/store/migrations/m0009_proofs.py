@@ -1,0 +1,13 @@
+"""What was delivered is proven. Never changed after a release.
+
+What was delivered before stays DELIVERED, and is read back now where its destination can be read.
+"""
+
+STATEMENTS = (
+    *(f"ALTER TABLE delivery ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0" for name in ("proof_attempts", "times_missing")),
+    *(
+        f"ALTER TABLE delivery ADD COLUMN {name} VARCHAR"
+        for name in ("proof_since", "commitment", "transaction_uid", "commitment_until", "proof", "proven_at")
+    ),
+    "CREATE UNIQUE INDEX delivery_by_transaction ON delivery (transaction_uid)",
+)
