@@ -38,6 +38,7 @@ from qcnode.store.jobs import Jobs
 from qcnode.store.leases import release_leases
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
+from qcnode.store.proofs import Proofs
 from qcnode.store.result_retention import ResultRetention
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
@@ -47,6 +48,7 @@ from qcnode.workers.assess import AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
+from qcnode.workers.open_proving import open_proving, report_keeper
 from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import Worker
 
@@ -124,6 +126,8 @@ class Node:
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
+        proofs = Proofs(database, announce)
+        workers += open_proving(config, proofs, f"{os.getpid()}", utc_now)
         for worker in workers:
             worker.start()
             started.callback(worker.join)
@@ -137,7 +141,10 @@ class Node:
             set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
 
         back_pressure = BackPressure(Marks.of(config.listen, config.storage), partial(measure_load, database))
-        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored, back_pressure=back_pressure)
+        on_report = report_keeper(config, proofs, utc_now)
+        listener = start_storage_scp(
+            config.listen, inbox, now=utc_now, on_stored=on_stored, back_pressure=back_pressure, on_report=on_report
+        )
         started.callback(listener.stop)
         self.port = listener.port
         if config.ups.enabled:

@@ -8,15 +8,13 @@ What was done is kept in the folder, so that a run that was broken off goes on w
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +22,9 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "loopback")]
 
-from crash_scene import Scene, fork_server, open_scene  # noqa: E402
+from crash_scene import Scene, open_scene  # noqa: E402
 from crash_steps import STEPS  # noqa: E402
 from dying_serve import Death  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 RANDOM = "random moment under load"
