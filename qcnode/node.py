@@ -38,6 +38,8 @@ from qcnode.store.jobs import Jobs
 from qcnode.store.leases import release_leases
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
+from qcnode.store.proofs import Proofs
+from qcnode.store.result_retention import ResultRetention
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
@@ -46,6 +48,8 @@ from qcnode.workers.assess import AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
+from qcnode.workers.open_proving import open_proving, report_keeper
+from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -117,10 +121,13 @@ class Node:
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
-        scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now))
+        purge = PurgeStep(inbox, ResultRetention(database), config.storage, config.matching, utc_now, inbox.free_bytes)
+        scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now), purge)
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
+        proofs = Proofs(database, announce)
+        workers += open_proving(config, proofs, f"{os.getpid()}", utc_now)
         for worker in workers:
             worker.start()
             started.callback(worker.join)
@@ -134,7 +141,10 @@ class Node:
             set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
 
         back_pressure = BackPressure(Marks.of(config.listen, config.storage), partial(measure_load, database))
-        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored, back_pressure=back_pressure)
+        on_report = report_keeper(config, proofs, utc_now)
+        listener = start_storage_scp(
+            config.listen, inbox, now=utc_now, on_stored=on_stored, back_pressure=back_pressure, on_report=on_report
+        )
         started.callback(listener.stop)
         self.port = listener.port
         if config.ups.enabled:

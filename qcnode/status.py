@@ -20,7 +20,12 @@ def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
     received = Inbox(database, config.storage.directory, 0).counts()
     counts = jobs.counts()
     state: dict[str, list[tuple[str, object]]] = {
-        "received": [*received.by_kind.items(), ("conflicting", received.conflicting), ("MB", received.bytes // 2**20)],
+        "received": [
+            *received.by_kind.items(),
+            ("conflicting", received.conflicting),
+            ("purged", received.purged),
+            ("MB", received.bytes // 2**20),
+        ],
         "back-pressure": _back_pressure(Marks.of(config.listen, config.storage), measure_load(database)),
         "segmentations": list(counts.queries.items()),
         "waiting": [(q.sop_instance_uid, f"{q.reason.code}: {q.reason.text}" if q.reason else "") for q in jobs.queries("WAITING")],

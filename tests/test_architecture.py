@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -25,6 +25,7 @@ ROAD = BOTTOM | {
 ALLOWED = {
     "": set(),
     "case": set(),
+    "commitment": {"headers"},
     "errors": {"case"},
     "tissues": {"case"},
     "headers": {"case", "errors"},

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from moved_clock import Clock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from said_predictor import judge_that_says
-from store_samples import EVERYTHING, START, case, put_item, result
+from store_samples import EVERYTHING, case, put_item, result
 
 from qcnode.case import QueryRef, Verdict
 from qcnode.config import Retry, ReviewSettings
@@ -28,19 +29,6 @@ from qcnode.workers.assess import ATTEMPTS, AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.worker import Worker, where
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.time = START
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def pass_by(self, **amount: float) -> None:
-        self.time += timedelta(**amount)
 
 
 class ToldDestination:

@@ -47,6 +47,8 @@ class CStoreDestination(_Destination):
     move_ae_title: AETitle = "QCNODE_MOVE"
     move_host: str = "127.0.0.1"
     move_port: Port = 11114
+    commitment: bool = False
+    commitment_hours: float = Field(default=6, gt=0)
 
 
 class StowDestination(_Destination):

@@ -39,6 +39,10 @@ class CannotRetrieve(QCNodeError):
     """The destination does not give objects back to us, however often it is asked: what it holds can not be compared."""
 
 
+class CannotCommit(QCNodeError):
+    """The destination does not offer Storage Commitment, however often it is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One line of `qcnode doctor`: what was tried, whether it worked, what was seen and, if it failed, what to do."""

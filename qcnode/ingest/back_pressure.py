@@ -50,9 +50,8 @@ class Marks:
     @classmethod
     def of(cls, listen: Listen, storage: Storage) -> Self:
         """The marks that config.yaml sets."""
-        resume_free_mb = storage.minimum_free_mb * 1.25 if storage.resume_free_mb is None else storage.resume_free_mb
         objects, cases, share = listen.maximum_unindexed_objects, listen.maximum_waiting_cases, listen.resume_share
-        return cls(storage.minimum_free_mb, resume_free_mb, objects, objects * share, cases, cases * share)
+        return cls(storage.minimum_free_mb, storage.resumes_at_mb, objects, objects * share, cases, cases * share)
 
     def causes(self, load: Load, before: frozenset[Cause] = frozenset()) -> frozenset[Cause]:
         """What keeps objects from being taken at this load; `before`: what did when last measured."""

@@ -31,6 +31,7 @@ from qcnode.config import Caller, Listen
 from qcnode.dicom_listener import Callers, DicomListener, reject_caller, start_listener
 from qcnode.errors import Retryable
 from qcnode.ingest.back_pressure import BackPressure, Cause
+from qcnode.ingest.storage_commitment import SettleOf, commitment_context, commitment_handlers
 from qcnode.store.inbox import Acceptance, Inbox
 
 STORED = 0x0000
@@ -83,19 +84,23 @@ def start_storage_scp(
     now: Callable[[], datetime],
     on_stored: Callable[[str], None],
     back_pressure: BackPressure | None = None,
+    on_report: SettleOf | None = None,
 ) -> DicomListener:
     """Listen until `stop` is called; port 0 takes a free one. `on_stored` gets the Study Instance UID of each object that was new.
 
-    Without back_pressure, only what the inbox itself has no room for is refused. Raises ConfigurationError when the address can not be
-    listened on or a caller's address is not an IP address.
+    Without back_pressure, only what the inbox itself has no room for is refused. on_report: keeps reports of Storage Commitment; left out,
+    none are taken. Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
     """
     callers = Callers(listen.callers, "listen")
     contexts = _supported_contexts(listen.sop_classes)
+    if on_report is not None:
+        contexts.append(commitment_context())
     take_unknown = not listen.sop_classes
     handlers = [
         (evt.EVT_REQUESTED, check_request, [callers, contexts, take_unknown, back_pressure]),
         (evt.EVT_SOP_COMMON, route_unknown_classes, [take_unknown]),
         (evt.EVT_C_STORE, handle_store, [inbox, now, on_stored, back_pressure]),
+        *(() if on_report is None else commitment_handlers(on_report)),
     ]
     return start_listener(listen, "listen", contexts, handlers)
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -30,6 +30,7 @@ from qcnode.store.database import Database
 from qcnode.store.inbox_records import Acceptance, DirtyStudy, InboxCounts, Recovery, StoredObject, Variant
 from qcnode.store.moves import Moves, states_before
 from qcnode.store.object_files import ObjectFiles
+from qcnode.store.retention import Served
 from qcnode.store.schema import IN_USE, object_table
 
 __all__ = ["Acceptance", "DirtyStudy", "DiskFull", "Inbox", "InboxCounts", "Recovery", "StoredObject", "Variant"]
@@ -143,6 +144,10 @@ class Inbox:
                 audit.record(connection, at=now, actor=audit.NODE, action=audit.LOSE_OBJECT, subject=subject, details=details)
         return Recovery(len(temporary), removed, tuple(row.sop_instance_uid for row in lost))
 
+    def free_bytes(self) -> int:
+        """What the file system of the storage directory still takes. Raises OSError."""
+        return self._files.free_bytes()
+
     def unindexed(self, limit: int) -> list[StoredObject]:
         """The oldest objects in use whose header is still to be read."""
         query = select(object_table).where(object_table.c.state == "RECEIVED", IN_USE).order_by(object_table.c.object_id).limit(limit)
@@ -223,24 +228,24 @@ class Inbox:
         with self._database.begin() as connection:
             studies.mark_matched(connection, study_instance_uid, as_of)
 
-    def purge_ignored(self, before: datetime, now: datetime) -> int:
-        """Remove the files of objects received before `before` that qcnode never judges; the rows stay. Returns how many."""
-        return self._purge(retention.purge_ignored, before, now)
+    def purge(self, why: Served, before: datetime, now: datetime, limit: int = 200) -> int:
+        """Remove the files of the oldest objects that were received before `before` and have served; their rows stay. Returns how many.
 
-    def purge_images(self, before: datetime, now: datetime) -> int:
-        """Remove the files of everything else received before `before`, but for studies with an unfinished case or a waiting query."""
-        return self._purge(retention.purge_images, before, now)
+        At most `limit` objects (and their variants), so that nobody waits for long.
+        """
+        with self._database.read() as connection:
+            chosen = retention.served(connection, why, before, limit)
+        if not chosen:
+            return 0
+        with self._database.begin() as connection:
+            paths = retention.purge(connection, why, chosen, before, now)
+        self._remove_unrecorded(paths)  # after the commit: a crash between leaves a file without a row, which `recover` removes
+        return len(paths)
 
     def counts(self) -> InboxCounts:
         """Figures for status and doctor."""
         with self._database.read() as connection:
             return retention.counts(connection)
-
-    def _purge(self, choose: Callable[[Connection, datetime, datetime], list[str]], before: datetime, now: datetime) -> int:
-        with self._database.begin() as connection:
-            paths = choose(connection, before, now)
-        self._remove_unrecorded(paths)  # after the commit: a crash between leaves a file without a row, which `recover` removes
-        return len(paths)
 
     def _remove_unrecorded(self, paths: list[str]) -> int:
         """Remove those of the placed files that no row needs. Holds the write lock, so that `accept` can not place them meanwhile."""
