@@ -147,6 +147,16 @@ def test_a_result_of_another_backup(node: Audited) -> None:
     assert node.findings() == [("result-differs-from-record", one.name)]
 
 
+def test_a_purged_result_is_no_finding_unless_it_was_still_needed(node: Audited) -> None:
+    case_id = node.one("judged_case", "case_id")
+    shutil.rmtree(node.storage / "results" / case_id[:2] / case_id)
+    node.sql(f"UPDATE judged_case SET results_purged_at = '2026-07-01T00:00:00+00:00' WHERE case_id = '{case_id}'")
+    node.sql(f"UPDATE worklist_item SET preview_path = NULL, viewer_path = NULL WHERE case_id = '{case_id}'")
+    assert node.report(0)["findings"] == []
+    node.sql(f"UPDATE delivery SET state = 'PENDING' WHERE case_id = '{case_id}' AND kind = 'report'")
+    assert node.findings() == [("result-purged-early", case_id)]
+
+
 def test_a_result_that_no_case_knows(node: Audited) -> None:
     stray = node.storage / "results" / "cd" / ("cd" * 32)
     stray.mkdir(parents=True)

@@ -22,6 +22,7 @@ class Code(StrEnum):
     RESULT_MISSING = "result-missing"
     RESULT_CHANGED = "result-changed"
     RESULT_DIFFERS = "result-differs-from-record"
+    RESULT_PURGED_EARLY = "result-purged-early"
     RESULT_UNKNOWN = "result-without-case"
     ITEM_MISSING = "worklist-item-missing"
     PICTURES_MISSING = "pictures-missing"
@@ -57,6 +58,7 @@ ADVICE: Mapping[Code, str] = {
     Code.RESULT_MISSING: _RESTORE,
     Code.RESULT_CHANGED: f"check the disk; {_RESTORE}",
     Code.RESULT_DIFFERS: "the directory and the database come from different backups: restore both from the same one",
+    Code.RESULT_PURGED_EARLY: "restore the result's directory from the backup, and report this: it must not happen",
     Code.RESULT_UNKNOWN: "the directory and the database come from different backups: restore both from the same one",
     Code.ITEM_MISSING: "show the case to a radiologist by other means; restore the database from the backup",
     Code.PICTURES_MISSING: "read the case in the PACS; restore the result's directory from the backup",

@@ -14,7 +14,7 @@ from qcnode.audit.files import FileProofs
 from qcnode.audit.findings import Finding
 from qcnode.audit.objects import check_objects
 from qcnode.config import Config
-from qcnode.deliver.opening import kinds_by_destination, open_destination
+from qcnode.deliver.opening import kinds_by_destination, open_destination, unproven_by_choice
 from qcnode.store.database import open_for_reading
 from qcnode.store.ledger import Ledger
 
@@ -83,7 +83,7 @@ def audit(
                 archives.silent.clear()
                 again = set(_look(config, ledger, proofs, archives))
                 found = dict.fromkeys(finding for finding in found if finding in again)
-        return AuditReport(tuple(found), objects, cases, ledger.under_way(), archives.uncompared)
+        return AuditReport(tuple(found), objects, cases, ledger.under_way(unproven_by_choice(config)), archives.uncompared)
     finally:
         database.close()
 

@@ -205,7 +205,8 @@ class Scene:
         flagged, decided = set(), set()
         for case in (case for batch in ledger.cases() for case in batch if case.state == "DONE"):
             answered[case.query_sop_instance_uid] += 1
-            due.update(written.sop_instance_uid for written in (*case.results, *case.documents))
+            due.update(written.sop_instance_uid for written in case.results if written.kind in ("report", "error_map"))
+            due.update(document.sop_instance_uid for document in case.documents)
             if {"report", "error_map"} - {written.kind for written in case.results}:
                 verdict.lost.append(f"case {case.case_id} has no report or no error map")
             flagged.add(case.case_id)
