@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -21,7 +22,10 @@ from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
 from qcnode.deliver.opening import kinds_by_destination, open_destination
 from qcnode.errors import ConfigurationError
+from qcnode.ingest.matching import TaskRule
 from qcnode.ingest.storage_scp import start_storage_scp
+from qcnode.judging.opening import open_judge
+from qcnode.judging.process import JudgingProcess
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
@@ -36,14 +40,14 @@ from qcnode.store.leases import release_leases
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Worklist
-from qcnode.tasks import JudgedTask, load_tasks
+from qcnode.tasks import load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
 from qcnode.web.server import WebServer, start_web
 from qcnode.workers.assess import AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
-from qcnode.workers.worker import Worker
+from qcnode.workers.worker import LEASE, Worker
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +112,12 @@ class Node:
         release_leases(database)
         if recovery.lost:
             log.error("%d acknowledged objects have lost their file", len(recovery.lost))
-        tasks = load_tasks(config)
+        rules = [task.rule for task in load_tasks(config).values()]
+        judge = JudgingProcess(
+            partial(open_judge, config), deadline_seconds=config.inference.deadline_seconds, memory_mb=config.inference.memory_mb
+        )
         announce = Rules(config.notifications)
-        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, tasks)
+        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, rules, judge)
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
@@ -121,6 +128,7 @@ class Node:
         for worker in workers:
             worker.start()
             started.callback(worker.join)
+        started.callback(judge.stop)
         for worker in workers:
             started.callback(worker.stop)
         scheduler.start()
@@ -152,7 +160,9 @@ class Node:
         self.ups_port = listener.port
         log.info("the worklist listens for workstations as %s on %s:%d", settings.ae_title, settings.host, listener.port)
 
-    def _workers(self, jobs: Jobs, outbox: Outbox, inbox: Inbox, tasks: dict[str, JudgedTask]) -> tuple[MatchStep, list[Worker]]:
+    def _workers(
+        self, jobs: Jobs, outbox: Outbox, inbox: Inbox, rules: list[TaskRule], judge: JudgingProcess
+    ) -> tuple[MatchStep, list[Worker]]:
         """The matching step, and the workers: matching first, then assessing, then one per destination."""
         config = self._config
         owner = f"{os.getpid()}"
@@ -181,20 +191,20 @@ class Node:
             "assess",
             AssessStep(
                 jobs=jobs,
-                tasks=tasks,
+                judge=judge,
                 results=config.storage.directory / "results",
                 wanted_kinds=kinds_by_destination(config),
                 owner=owner,
                 now=utc_now,
-                version=__version__,
                 on_result=wake_delivery,
                 sampling=_sampling(config.review),
+                lease=timedelta(seconds=config.inference.deadline_seconds) + LEASE,
             ),
         )
         match = MatchStep(
             inbox=inbox,
             jobs=jobs,
-            tasks=tasks,
+            rules=rules,
             settings=config.matching,
             archive=destinations[config.matching.archive] if config.matching.archive else None,
             now=utc_now,

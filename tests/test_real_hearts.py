@@ -10,11 +10,12 @@ from scipy import ndimage
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.verdict import judge
 from qcnode.case import Verdict
-from qcnode.config import Config
+from qcnode.config import Config, Inference
 from qcnode.demo.phantom_dicom import mr_series, seg_of
 from qcnode.demo.scanner import Study
 from qcnode.directory import assess_directory, find_headers
 from qcnode.imaging.grid import Grid, Volume
+from qcnode.judging.here import JudgeHere, load_judges
 from qcnode.tasks import load_tasks
 from qcnode.tissues import Tissue
 from training.cohorts import acdc, la2018
@@ -46,12 +47,13 @@ def assessed(datasets, folder):
     (folder / "in").mkdir()
     for dataset in datasets:
         dataset.save_as(folder / "in" / f"{dataset.SOPInstanceUID}.dcm", enforce_file_format=True)
+    tasks = load_tasks(Config())
     return assess_directory(
         find_headers(folder / "in"),
         folder / "out",
-        load_tasks(Config()),
+        [task.rule for task in tasks.values()],
+        JudgeHere(load_judges(tasks, Inference()), "test"),
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-        version="test",
         on_outcome=lambda outcome: None,
     )
 
@@ -136,7 +138,7 @@ def blurred(realdata, hearts):
 
 @pytest.mark.parametrize("kind", [brains, atria, noise, cut, blurred], ids=lambda k: k.__name__)
 def test_what_is_no_short_axis_heart_is_unassessable(predictor, realdata, hearts, kind):
-    limits = load_tasks(Config())["cardiac-sax"].judge.limits
+    limits = load_tasks(Config())["cardiac-sax"].limits
     volumes = list(kind(realdata, hearts))
     assert len(volumes) >= 6
     verdicts = []

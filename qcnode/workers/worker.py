@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
+
+from qcnode.errors import where
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,3 @@ class Worker(threading.Thread):
         """Ask the loop to end; `join` waits for it."""
         self._ended.set()
         self.wake.set()
-
-
-def where(error: BaseException) -> str:
-    """Type and innermost place of an error, without its text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"
