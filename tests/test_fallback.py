@@ -3,13 +3,11 @@
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from qcnode.assess import inference
 from qcnode.assess.fallback import FallbackPredictor
-from qcnode.assess.inference import QCPredictor
 from qcnode.assess.model_card import load_card
 from qcnode.assess.networks.qcresunet import QCResUNet
 from qcnode.assess.verdict import Limit, Limits, judge
@@ -97,12 +95,3 @@ def test_what_the_cpu_can_not_do_nothing_else_is_asked_for(phantom: Phantom, mon
     with pytest.raises(RuntimeError, match="shapes"):
         predictor("cpu").predict({"cine": phantom.volume}, good_query(phantom))
     assert len(failing.errors) == 1
-
-
-def test_it_predicts_what_the_networks_predict(phantom: Phantom) -> None:
-    asked, query = predictor("cpu"), good_query(phantom)
-    found, networks = asked.predict({"cine": phantom.volume}, query), QCPredictor(PACKAGED, device="cpu")
-    assert asked.weights == networks.weights
-    expected = networks.predict({"cine": phantom.volume}, query)
-    assert (found.predicted_dsc, found.device, found.remarks) == (expected.predicted_dsc, expected.device, ())
-    np.testing.assert_array_equal(found.error_map, expected.error_map)
