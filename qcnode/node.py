@@ -20,11 +20,15 @@ from qcnode.clock import utc_now
 from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
 from qcnode.deliver.opening import kinds_by_destination, open_destination
+from qcnode.dicom_listener import DicomListener
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
+from qcnode.observe.health import Health
+from qcnode.observe.metrics import Tally, Watched, make_registry
+from qcnode.observe.server import MonitoringServer
 from qcnode.review import Review
 from qcnode.sampling import Sampling
 from qcnode.schedule import open_schedule, set_quiet_timer
@@ -70,6 +74,7 @@ class Node:
         self.port = config.listen.port
         self.web_port: int | None = None
         self.ups_port: int | None = None
+        self.monitoring_port: int | None = None
         self._web: WebServer | None = None
 
     def start(self) -> None:
@@ -130,11 +135,15 @@ class Node:
             workers[0].wake.set()
             set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
 
-        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored)
+        answered = Tally()
+        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored, on_answer=answered.add)
         started.callback(listener.stop)
         self.port = listener.port
+        listeners = {"listen": listener}
         if config.ups.enabled:
-            self._start_ups(started, scheduler, database, review)
+            listeners["ups"] = self._start_ups(started, scheduler, database, review)
+        if config.monitoring.enabled:
+            self._start_monitoring(started, database, workers, listeners, answered)
         if config.web.enabled:
             web = start_web(config, database, review, utc_now, __version__)
             started.callback(web.stop)
@@ -142,7 +151,7 @@ class Node:
             log.info("the worklist is at http://%s:%d/", config.web.host, web.port)
         log.info("qcnode %s listens as %s on %s:%d", __version__, config.listen.ae_title, config.listen.host, self.port)
 
-    def _start_ups(self, started: ExitStack, scheduler: BackgroundScheduler, database: Database, review: Review) -> None:
+    def _start_ups(self, started: ExitStack, scheduler: BackgroundScheduler, database: Database, review: Review) -> DicomListener:
         settings = self._config.ups
         worklist = open_ups_worklist(self._config, database, review, utc_now)
         timing = {"seconds": 15, "next_run_time": utc_now(), "misfire_grace_time": None}
@@ -151,6 +160,25 @@ class Node:
         started.callback(listener.stop)
         self.ups_port = listener.port
         log.info("the worklist listens for workstations as %s on %s:%d", settings.ae_title, settings.host, listener.port)
+        return listener
+
+    def _start_monitoring(
+        self, started: ExitStack, database: Database, workers: list[Worker], listeners: dict[str, DicomListener], answered: Tally
+    ) -> None:
+        storage, settings = self._config.storage, self._config.monitoring
+
+        def working() -> dict[str, bool]:
+            return {worker.name: worker.is_well for worker in workers}
+
+        def listening() -> dict[str, bool]:
+            return {name: listener.is_listening for name, listener in listeners.items()}
+
+        health = Health(database, working, listening, storage.minimum_free_mb * 2**20, timedelta(hours=settings.oldest_case_hours), utc_now)
+        registry = make_registry(Watched(database, storage.directory, answered, working, utc_now, __version__))
+        server = MonitoringServer(settings, registry, health)
+        started.callback(server.stop)
+        self.monitoring_port = server.port
+        log.info("figures and health are at http://%s:%d/", settings.host, server.port)
 
     def _workers(self, jobs: Jobs, outbox: Outbox, inbox: Inbox, tasks: dict[str, JudgedTask]) -> tuple[MatchStep, list[Worker]]:
         """The matching step, and the workers: matching first, then assessing, then one per destination."""

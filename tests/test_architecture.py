@@ -43,7 +43,7 @@ ALLOWED = {
     "deliver": BOTTOM | {"config"},
     "drift": set(),
     "store": BOTTOM | {"drift"},
-    "observe": BOTTOM | {"config"},
+    "observe": BOTTOM | {"config", "store"},
     "pipeline": BOTTOM | {"imaging", "assess", "report"},
     "tasks": BOTTOM | {"config", "pipeline", "assess", "ingest"},
     "review": BOTTOM | {"config", "store", "drift"},
@@ -56,7 +56,7 @@ ALLOWED = {
     "workers": ROAD | {"review"},
     "directory": ROAD,
     "schedule": ROAD | {"workers"},
-    "node": ROAD | {"workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
+    "node": ROAD | {"dicom_listener", "workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
     "doctor": ROAD,
     "status": ROAD,
     "demo.phantom": BOTTOM | {"imaging"},
@@ -78,6 +78,7 @@ ONLY_IN = {
     "starlette": ("qcnode.web",),
     "uvicorn": ("qcnode.web.server",),
     "argon2": ("qcnode.web.passwords",),
+    "prometheus_client": ("qcnode.observe",),
     "typer": ("qcnode.cli", "training.cli"),
 }
 MODULES = sorted(p for package in ("qcnode", "training") for p in (ROOT / package).rglob("*.py"))

@@ -72,8 +72,17 @@ class HeadError(Exception):
         self.status = status
 
 
-def start_storage_scp(listen: Listen, inbox: Inbox, *, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> DicomListener:
+def start_storage_scp(
+    listen: Listen,
+    inbox: Inbox,
+    *,
+    now: Callable[[], datetime],
+    on_stored: Callable[[str], None],
+    on_answer: Callable[[int], None] = lambda _: None,
+) -> DicomListener:
     """Listen until `stop` is called; port 0 takes a free one. `on_stored` gets the Study Instance UID of each object that was new.
+
+    `on_answer` gets the status of every C-STORE response.
 
     Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
     """
@@ -83,7 +92,7 @@ def start_storage_scp(listen: Listen, inbox: Inbox, *, now: Callable[[], datetim
     handlers = [
         (evt.EVT_REQUESTED, check_request, [callers, contexts, take_unknown]),
         (evt.EVT_SOP_COMMON, route_unknown_classes, [take_unknown]),
-        (evt.EVT_C_STORE, handle_store, [inbox, now, on_stored]),
+        (evt.EVT_C_STORE, _told(handle_store, on_answer), [inbox, now, on_stored]),
     ]
     return start_listener(listen, "listen", contexts, handlers)
 
@@ -125,6 +134,15 @@ def _is_unknown_storage(sop_class_uid: str) -> bool:
         return False
     private = not sop_class_uid.startswith(_STANDARD_ROOT)
     return private or sop_class_uid.startswith(_STORAGE_ROOT) or "Storage" in UID(sop_class_uid).name
+
+
+def _told(answer: Callable[..., int], on_answer: Callable[[int], None]) -> Callable[..., int]:
+    def answer_and_tell(event: evt.Event, *arguments: Any) -> int:
+        status = answer(event, *arguments)
+        on_answer(status)
+        return status
+
+    return answer_and_tell
 
 
 def handle_store(event: evt.Event, inbox: Inbox, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> int:

@@ -55,6 +55,12 @@ class Database:
         with _busy_is_retryable(), self._engine.begin() as connection:
             yield connection
 
+    def check_writable(self) -> None:
+        """Write something that changes nothing. Raises Retryable where it is busy, DBAPIError where it can not be."""
+        with self.begin() as connection:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
+
     def relative(self, path: Path) -> str:
         """`path` as it is stored: relative where it lies in the storage directory."""
         return str(path.relative_to(self.directory)) if path.is_relative_to(self.directory) else str(path)

@@ -26,6 +26,9 @@ DELIVERY_MOVES: Moves = {
     "DELIVERED": frozenset(),
     "DEAD": frozenset({"PENDING"}),  # an administrator asks for another try
 }
+UNDELIVERED = ("PENDING", "SENDING")
+"""The states from which a delivery still goes on by itself."""
+
 KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2, "key_object": 3, "decision": 4}
 """Within a case and destination what refers to others goes behind them; decisions also behind those that they replace."""
 
