@@ -59,11 +59,12 @@ ALLOWED = {
     "node": ROAD | {"dicom_listener", "workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
     "doctor": ROAD,
     "status": ROAD,
+    "audit": BOTTOM | {"config", "deliver", "store"},
     "demo.phantom": BOTTOM | {"imaging"},
     "demo": ROAD | {"imaging", "node", "web.passwords"},
     "cli_worklist": ROAD | {"review", "cohort"},
     "cli_users": ROAD | {"web.passwords"},
-    "cli": ROAD | {"node", "directory", "doctor", "status", "demo", "cli_worklist", "cli_users"},
+    "cli": ROAD | {"node", "directory", "doctor", "status", "audit", "demo", "cli_worklist", "cli_users"},
     "__main__": {"cli"},
     "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }

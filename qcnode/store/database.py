@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError
@@ -95,6 +96,25 @@ def open_database(directory: Path) -> Database:
     return database
 
 
+def open_for_reading(directory: Path) -> Database:
+    """Open the database of a node, which may run: nothing is created, migrated or written.
+
+    Raises ConfigurationError where there is none, or where its tables are those of another version.
+    """
+    directory = directory.absolute()
+    engine = create_engine(f"sqlite:///file:{quote(str(directory / FILE_NAME))}?mode=rw&uri=true", connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _only_reads)  # not mode=ro: after a crash the first who opens the file must bring its log in order
+    event.listen(engine, "begin", _begin)
+    try:
+        with engine.begin() as connection:
+            is_current = migrations.is_current(connection)
+    except DatabaseError as error:
+        raise ConfigurationError(f"no database of a node can be read in {directory}: {error.orig}") from error
+    if not is_current:
+        raise ConfigurationError("the database was written by another version of qcnode; start the node of this version first")
+    return Database(engine, directory)
+
+
 def migrate(database: Database, location: Path = migrations.HERE) -> None:
     """Take the steps in `location` that the database lacks, in one transaction.
 
@@ -110,6 +130,12 @@ def migrate(database: Database, location: Path = migrations.HERE) -> None:
 def _configure(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin, not by the sqlite3 module
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(_BUSY_SECONDS * 1000)}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _only_reads(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in ("query_only=ON", f"busy_timeout={int(_BUSY_SECONDS * 1000)}"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from qcnode.case import InstanceHeader, StoredHeader
 from qcnode.errors import Retryable
-from qcnode.store import retention, studies
+from qcnode.store import audit, retention, studies
 from qcnode.store.database import Database
 from qcnode.store.inbox_records import Acceptance, DirtyStudy, InboxCounts, Recovery, StoredObject, Variant
 from qcnode.store.moves import Moves, states_before
@@ -126,7 +126,7 @@ class Inbox:
         """Clean up after a crash; to be called at start, before anything is received.
 
         Temporary files and files without a row were never acknowledged and are removed. A row whose file is missing (somebody
-        removed it) is marked as purged, so that the object is taken when it is sent again.
+        removed it) is marked as purged, so that the object is taken when it is sent again; the loss is kept in the audit table.
         """
         temporary = list(self._files.temporary_files())
         for path in temporary:
@@ -138,6 +138,8 @@ class Inbox:
             lost = [row for row in rows if row.path not in placed]
             for row in lost:
                 connection.execute(update(object_table).where(object_table.c.object_id == row.object_id).values(purged_at=now))
+                subject, details = audit.object_subject(row.object_id), {"sop_instance_uid": row.sop_instance_uid}
+                audit.record(connection, at=now, actor=audit.NODE, action=audit.LOSE_OBJECT, subject=subject, details=details)
         return Recovery(len(temporary), removed, tuple(row.sop_instance_uid for row in lost))
 
     def unindexed(self, limit: int) -> list[StoredObject]:
