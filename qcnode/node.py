@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -21,7 +18,6 @@ from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
 from qcnode.deliver.opening import kinds_by_destination, open_destination
 from qcnode.dicom_listener import DicomListener
-from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
@@ -37,6 +33,7 @@ from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.leases import release_leases
+from qcnode.store.node_lock import only_node
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Worklist
@@ -105,7 +102,7 @@ class Node:
     def _start(self, started: ExitStack) -> None:
         config = self._config
         directory = config.storage.directory
-        started.enter_context(_only_node(directory))
+        started.enter_context(only_node(directory))
         database = open_database(directory)
         started.callback(database.close)
         inbox = Inbox(database, directory, config.storage.minimum_free_mb * 2**20)
@@ -235,15 +232,3 @@ class Node:
         config, owner = self._config, f"{os.getpid()}"
         channels = [open_channel(settings) for settings in config.notifications.channels]
         return [Worker(f"notify {c.name}", NotifyStep(notices, c, config.retry, owner, utc_now)) for c in channels]
-
-
-@contextmanager
-def _only_node(directory: Path) -> Iterator[None]:
-    """Hold the storage directory's lock: two nodes on one directory would take each other's leases."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "node.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(f"another qcnode already serves from {directory}; stop it, or give this one its own") from error
-        yield
