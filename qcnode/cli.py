@@ -14,6 +14,7 @@ from rich.table import Table
 
 from qcnode import __version__
 from qcnode.case import Verdict
+from qcnode.cli_backup import backup, restore
 from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
 from qcnode.clock import utc_now
@@ -34,6 +35,8 @@ app = typer.Typer(
 )
 app.add_typer(worklist_app, name="worklist")
 app.add_typer(users_app, name="users")
+app.command()(backup)
+app.command()(restore)
 console = Console()
 errors = Console(stderr=True)
 
