@@ -261,9 +261,9 @@ def insert_elements(draw: random.Random, part10: bytes) -> bytes:
         (
             lambda: nested(draw.choice((5, 200, 1000, 3000, 20000)), open_ends=draw.random() < 0.7),
             lambda: nested(draw.choice((5, 300, 3000)), draw.choice((0x00089215, 0x52009230, 0x0040A730, 0x00091001))),
-            lambda: element_bytes(0x00080096, "SQ", item * 30000),
-            lambda: element_bytes(0x52009230, "SQ", item * 30000),
-            lambda: element_bytes(0x00620002, "SQ", item * 30000),
+            lambda: element_bytes(0x00080096, "SQ", item * draw.choice((2000, 200000))),
+            lambda: element_bytes(0x52009230, "SQ", item * draw.choice((2000, 20000, 200000))),
+            lambda: element_bytes(0x00620002, "SQ", item * draw.choice((2000, 200000))),
             lambda: b"".join(element_bytes(0x00091000 + n % 0xFF00, "UN", draw.randbytes(4)) for n in range(2000)),
             lambda: element_bytes(0x00090010, "LO", b"PHANTOM PRIVATE") + element_bytes(0x00091001, "UN", b"", UNDEFINED),
             lambda: element_bytes(0x00091001, "UN", draw.randbytes(64), 0x7FFFFFFF),
