@@ -14,6 +14,7 @@ from rich.table import Table
 
 from qcnode import __version__
 from qcnode.case import Verdict
+from qcnode.cli_backup import backup, restore
 from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
 from qcnode.clock import utc_now
@@ -34,6 +35,8 @@ app = typer.Typer(
 )
 app.add_typer(worklist_app, name="worklist")
 app.add_typer(users_app, name="users")
+app.command()(backup)
+app.command()(restore)
 console = Console()
 errors = Console(stderr=True)
 
@@ -75,6 +78,7 @@ def assess(
     2 wrong usage or configuration.
     """
     from qcnode.directory import assess_directory, find_headers
+    from qcnode.judging.here import JudgeHere, load_judges
     from qcnode.tasks import load_tasks
 
     settings = load_config(config) if config else Config()
@@ -85,9 +89,9 @@ def assess(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as progress:
         bar = progress.add_task("judging", total=found.segmentations)
-        outcomes = assess_directory(
-            found, out, load_tasks(settings), now=utc_now, version=__version__, on_outcome=lambda _: progress.advance(bar)
-        )
+        tasks = load_tasks(settings)
+        rules, judge = [task.rule for task in tasks.values()], JudgeHere(load_judges(tasks, settings.inference), __version__)
+        outcomes = assess_directory(found, out, rules, judge, now=utc_now, on_outcome=lambda _: progress.advance(bar))
     console.print(_outcome_table(outcomes))
     console.print(f"Results: {escape(str(out))}", soft_wrap=True)
     if any(o.verdict is Verdict.UNASSESSABLE for o in outcomes):

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from qcnode.config.destinations import CStoreDestination, Destination, Retry, StowDestination
 from qcnode.config.judging import Inference, SeriesRule, Task, Threshold
 from qcnode.config.listeners import Caller, Listen, Listener, Ups, Workstation
+from qcnode.config.monitoring import Monitoring
 from qcnode.config.notifications import Notifications
 from qcnode.config.parts import Section
 from qcnode.config.review import Observers, Reader, ReviewSettings, SecondReader, Web
@@ -26,6 +27,7 @@ __all__ = [
     "Listener",
     "Logging",
     "Matching",
+    "Monitoring",
     "Notifications",
     "Observers",
     "Reader",
@@ -107,6 +109,7 @@ class Config(Section):
     notifications: Notifications = Notifications()
     web: Web = Web()
     ups: Ups = Ups()
+    monitoring: Monitoring = Monitoring()
     logging: Logging = Logging()
 
     @model_validator(mode="after")
@@ -140,13 +143,15 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     destinations = tuple(_with_absolute_files(destination, folder) for destination in config.destinations)
     channels = tuple(_with_absolute_files(channel, folder) for channel in config.notifications.channels)
     notifications = config.notifications.model_copy(update={"channels": channels})
+    monitoring = _with_absolute_files(config.monitoring, folder)
     tasks = {
         name: task.model_copy(update={"weights": str(folder / task.weights) if "/" in task.weights else task.weights})
         for name, task in config.tasks.items()
     }
-    return config.model_copy(update={"storage": storage, "destinations": destinations, "notifications": notifications, "tasks": tasks})
+    changed = {"storage": storage, "destinations": destinations, "notifications": notifications, "monitoring": monitoring, "tasks": tasks}
+    return config.model_copy(update=changed)
 
 
 def _with_absolute_files(section: _S, folder: Path) -> _S:
-    files = ("password_file", "secret_file", "ca_file")
+    files = ("password_file", "secret_file", "ca_file", "token_file")
     return section.model_copy(update={key: folder / getattr(section, key) for key in files if getattr(section, key, None) is not None})

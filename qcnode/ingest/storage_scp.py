@@ -85,11 +85,14 @@ def start_storage_scp(
     on_stored: Callable[[str], None],
     back_pressure: BackPressure | None = None,
     on_report: SettleOf | None = None,
+    on_answer: Callable[[int], None] = lambda _: None,
 ) -> DicomListener:
     """Listen until `stop` is called; port 0 takes a free one. `on_stored` gets the Study Instance UID of each object that was new.
 
     Without back_pressure, only what the inbox itself has no room for is refused. on_report: keeps reports of Storage Commitment; left out,
-    none are taken. Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
+    none are taken. on_answer: gets the status of every C-STORE response.
+
+    Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
     """
     callers = Callers(listen.callers, "listen")
     contexts = _supported_contexts(listen.sop_classes)
@@ -99,7 +102,7 @@ def start_storage_scp(
     handlers = [
         (evt.EVT_REQUESTED, check_request, [callers, contexts, take_unknown, back_pressure]),
         (evt.EVT_SOP_COMMON, route_unknown_classes, [take_unknown]),
-        (evt.EVT_C_STORE, handle_store, [inbox, now, on_stored, back_pressure]),
+        (evt.EVT_C_STORE, _told(handle_store, on_answer), [inbox, now, on_stored, back_pressure]),
         *(() if on_report is None else commitment_handlers(on_report)),
     ]
     return start_listener(listen, "listen", contexts, handlers)
@@ -161,6 +164,15 @@ def _is_unknown_storage(sop_class_uid: str) -> bool:
         return False
     private = not sop_class_uid.startswith(_STANDARD_ROOT)
     return private or sop_class_uid.startswith(_STORAGE_ROOT) or "Storage" in UID(sop_class_uid).name
+
+
+def _told(answer: Callable[..., int], on_answer: Callable[[int], None]) -> Callable[..., int]:
+    def answer_and_tell(event: evt.Event, *arguments: Any) -> int:
+        status = answer(event, *arguments)
+        on_answer(status)
+        return status
+
+    return answer_and_tell
 
 
 def handle_store(

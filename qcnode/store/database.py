@@ -77,6 +77,11 @@ class Database:
                 # a connection that was opened, or failed, on such a disk may stay as it is when the disk is well again
                 self._engine.dispose()
             raise Retryable(failure) from error
+    def check_writable(self) -> None:
+        """Write something that changes nothing. Raises Retryable where it is busy, DBAPIError where it can not be."""
+        with self.begin() as connection:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
 
     def relative(self, path: Path) -> str:
         """`path` as it is stored: relative where it lies in the storage directory."""
@@ -123,10 +128,10 @@ def open_for_reading(directory: Path) -> Database:
     event.listen(engine, "begin", _begin)
     try:
         with engine.begin() as connection:
-            current = migrations.is_current(connection, migrations.HERE)
+            is_current = migrations.is_current(connection)
     except DatabaseError as error:
         raise ConfigurationError(f"no database of a node can be read in {directory}: {error.orig}") from error
-    if not current:
+    if not is_current:
         raise ConfigurationError("the database was written by another version of qcnode; start the node of this version first")
     return Database(engine, directory)
 

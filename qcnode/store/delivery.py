@@ -25,6 +25,9 @@ DELIVERY_MOVES: Moves = {
     "DEAD": frozenset({"PENDING", "DROPPED"}),  # an administrator asks for another try, or gives it up
     "DROPPED": frozenset({"PENDING"}),
 }
+UNDELIVERED = ("PENDING", "SENDING")
+"""The states in which the destination does not have it yet, and it still goes on by itself."""
+
 KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2, "key_object": 3, "decision": 4}
 """Within a case and destination what refers to others goes behind them; decisions also behind those that they replace."""
 
