@@ -13,11 +13,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from spare_processes import use_spares
+
+SPARES = 2
+"""Judging processes that a node can have one after the other: one that is killed, and its successor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ def serve(config: Path, log: Path, death: Death | None, marker: Path) -> None:
     _hurry()
     if death is not None:
         _arm(death, marker, node=os.getpid())
+    use_spares(importlib.import_module("qcnode.judging.process"), SPARES)
     command(["serve", "--config", str(config)])
 
 
@@ -57,12 +63,12 @@ def command(words: list[str]) -> None:
     main()
 
 
-def audit(config: Path, said: Path) -> None:
+def audit(config: Path, said: Path, offline: bool) -> None:
     """`qcnode audit --json`; what it says goes into a file, its exit code is the process's."""
     stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
-    command(["audit", "--json", "--config", str(config)])
+    command(["audit", "--json", "--config", str(config), *(["--offline"] if offline else [])])
 
 
 def _arm(death: Death, marker: Path, node: int) -> None:
@@ -100,6 +106,8 @@ def _is_path(argument: Any, pattern: str) -> bool:
 
 
 def _die(death: Death, marker: Path, node: int) -> None:
+    if marker.exists():  # the successor of the judging process that was killed
+        return
     marker.write_text(death.step)
     os.kill(node if death.victim == "node" else os.getpid(), signal.SIGKILL)
     time.sleep(60)  # never: the signal ends every thread, and the node's end its child
@@ -114,6 +122,7 @@ def _hurry() -> None:
 
     from qcnode import node
     from qcnode.assess import inference
+    from qcnode.workers import assess
 
     add_job = BackgroundScheduler.add_job
 
@@ -123,6 +132,7 @@ def _hurry() -> None:
         return add_job(self, job, trigger, **timing)
 
     BackgroundScheduler.add_job = add_soon
+    assess._back_off = lambda _: timedelta(seconds=0.2)
     inference._read_members = lambda *_: ()
     inference.QCPredictor.predict = _say
     node.JudgingProcess = _JudgingInTheNode
