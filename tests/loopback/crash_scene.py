@@ -232,7 +232,7 @@ class Scene:
             verdict.doubled.append(f"{len(told) - expected} events more were told than there are")
 
     def _rests(self) -> bool:
-        assert self.process.is_alive(), f"qcnode serve ended: {self.log_tail()}"
+        assert self.process.is_alive(), f"qcnode serve ended ({self.process.exitcode}): {self.log_tail()}"
         return not self._under_way()
 
     def _under_way(self) -> dict[str, int]:

@@ -114,13 +114,9 @@ def _die(death: Death, marker: Path, node: int) -> None:
 
 
 def _hurry() -> None:
-    """Timers of minutes become seconds, and the networks are left out: what they say has nothing to do with what a crash leaves.
-
-    Judging is done in the node's own process, so that both die at the same step of it.
-    """
+    """Timers of minutes become seconds, and the networks are left out: what they say has nothing to do with what a crash leaves."""
     from apscheduler.schedulers.background import BackgroundScheduler
 
-    from qcnode import node
     from qcnode.assess import inference
     from qcnode.workers import assess
 
@@ -135,20 +131,6 @@ def _hurry() -> None:
     assess._back_off = lambda _: timedelta(seconds=0.2)
     inference._read_members = lambda *_: ()
     inference.QCPredictor.predict = _say
-    node.JudgingProcess = _JudgingInTheNode
-
-
-class _JudgingInTheNode:
-    """In place of qcnode.judging.process.JudgingProcess."""
-
-    def __init__(self, open_judge: Callable[[], Any], **limits: Any) -> None:
-        self._judge = open_judge()
-
-    def __call__(self, assignment: Any) -> Any:
-        return self._judge(assignment)
-
-    def stop(self) -> None:
-        """There is nothing to be stopped."""
 
 
 def _say(self: Any, contrasts: Any, query: Any) -> Any:
