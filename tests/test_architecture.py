@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "durable", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -32,6 +32,7 @@ ALLOWED = {
     "outcome": {"case", "regions"},
     "regions": set(),
     "uids": set(),
+    "durable": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
     "config": {"case", "errors"},

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
+from qcnode.durable import make_directories
 from qcnode.errors import ConfigurationError, Retryable
 from qcnode.store import migrations
 
@@ -77,6 +78,7 @@ class Database:
                 # a connection that was opened, or failed, on such a disk may stay as it is when the disk is well again
                 self._engine.dispose()
             raise Retryable(failure) from error
+
     def check_writable(self) -> None:
         """Write something that changes nothing. Raises Retryable where it is busy, DBAPIError where it can not be."""
         with self.begin() as connection:
@@ -103,7 +105,7 @@ def open_database(directory: Path) -> Database:
     """
     directory = directory.absolute()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directories(directory)
     except OSError as error:
         raise ConfigurationError(f"storage.directory can not be created: {error.strerror}") from error
     engine = create_engine(f"sqlite:///{directory / FILE_NAME}", pool_size=8, max_overflow=64, connect_args={"timeout": _BUSY_SECONDS})
