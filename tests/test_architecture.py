@@ -64,7 +64,8 @@ ALLOWED = {
     "demo": ROAD | {"imaging", "node", "web.passwords"},
     "cli_worklist": ROAD | {"review", "cohort"},
     "cli_users": ROAD | {"web.passwords"},
-    "cli": ROAD | {"node", "directory", "doctor", "status", "demo", "cli_worklist", "cli_users"},
+    "cli_outbox": ROAD,
+    "cli": ROAD | {"node", "directory", "doctor", "status", "demo", "cli_worklist", "cli_users", "cli_outbox"},
     "__main__": {"cli"},
     "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }

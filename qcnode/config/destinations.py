@@ -12,11 +12,15 @@ from qcnode.config.parts import AETitle, Port, Section, read_secret
 
 
 class Retry(Section):
-    """Back-off of deliveries: doubling from first_seconds to longest_seconds, given up after give_up_hours."""
+    """Back-off of deliveries: doubling from first_seconds to longest_seconds, given up after give_up_hours.
+
+    alarm_hours: a delivery that is open for longer is an alarm of `qcnode status` and `qcnode doctor`.
+    """
 
     first_seconds: float = Field(default=10, gt=0)
     longest_seconds: float = Field(default=1800, gt=0)
     give_up_hours: float = Field(default=96, gt=0)
+    alarm_hours: float = Field(default=24, gt=0)
 
     def wait(self, attempts: int, age: timedelta) -> timedelta | None:
         """How long to wait after the `attempts`-th failure; None where what is `age` old is given up."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -25,6 +27,8 @@ DELIVERY_MOVES: Moves = {
     "DEAD": frozenset({"PENDING", "DROPPED"}),  # an administrator asks for another try, or gives it up
     "DROPPED": frozenset({"PENDING"}),
 }
+UNASKED: Mapping[str, Any] = MappingProxyType({"commitment": None, "transaction_uid": None, "commitment_until": None})
+"""The columns of a delivery whose destination is to be asked for a commitment anew."""
 KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2, "key_object": 3, "decision": 4}
 """Within a case and destination what refers to others goes behind them; decisions also behind those that they replace."""
 
