@@ -173,22 +173,3 @@ def test_what_is_open_and_since_when(tmp_path: Path) -> None:
     for delivery in outbox.list(state="DEAD"):
         outbox.drop(delivery.delivery_id, "ann", at(40))
     assert outbox.open_deliveries(()) == {}
-
-
-def test_a_case_is_proven_when_each_of_its_objects_is(tmp_path: Path) -> None:
-    database = _with_two_cases(tmp_path)
-    outbox, proofs = Outbox(database), Proofs(database)
-    while (claimed := outbox.claim("pacs", "w", at(20), LEASE)) is not None:
-        outbox.delivered(claimed, at(20))
-    assert outbox.proven_cases(at(99), ()) == []
-    assert outbox.proven_cases(at(99), {"pacs"}) == ["a", "b"]
-    for state in ("PROVEN", "PROVEN", "UNPROVEN", "PROVEN", "PROVEN", "PROVEN"):
-        claimed = proofs.claim("pacs", "w", at(21), LEASE)
-        assert claimed is not None
-        if state == "PROVEN":
-            proofs.proven(claimed, "read-back", at(22))
-        else:
-            proofs.unproven(claimed, "does not offer C-GET")
-    assert outbox.proven_cases(at(99), ()) == ["b"]
-    assert outbox.proven_cases(at(99), {"pacs"}) == ["b"], "it was asked for proof, and did not give any"
-    assert outbox.proven_cases(at(5), ()) == [], "b was settled later"

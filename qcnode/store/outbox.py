@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, exists, func, select, type_coerce, update
+from sqlalchemy import Connection, case, exists, func, select, type_coerce, update
 from sqlalchemy.dialects.sqlite import insert
 
 from qcnode.case import ResultObject
 from qcnode.store import audit
 from qcnode.store.columns import UtcDateTime
 from qcnode.store.database import Database
-from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, UNASKED, Delivery, delivery_of, held_delivery
+from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, UNASKED, Delivery, delivery_of, held_delivery, is_open
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, leave
 from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
-from qcnode.store.schema import case_table, delivery_table
+from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
 
@@ -130,19 +130,9 @@ class Outbox:
         """
         since = case((_D.state.in_(_TAKEN), func.coalesce(_D.proof_since, _D.delivered_at)), else_=_D.created_at)
         query = select(_D.destination, func.count().label("number"), type_coerce(func.min(since), UtcDateTime()).label("oldest"))
-        query = query.where(_is_open(taken_is_enough)).group_by(_D.destination)
+        query = query.where(is_open(taken_is_enough)).group_by(_D.destination)
         with self._database.read() as connection:
             return {row.destination: OpenDeliveries(row.number, row.oldest) for row in connection.execute(query)}
-
-    def proven_cases(self, before: datetime, taken_is_enough: Collection[str]) -> list[str]:
-        """Cases settled before `before` that every destination provably has, as `open_deliveries` understands it; oldest first.
-
-        A delivery that an administrator dropped counts as settled, and so does a case that nobody was to be sent.
-        """
-        is_open = exists().where(_D.case_id == case_table.c.case_id, _is_open(taken_is_enough))
-        query = select(case_table.c.case_id).where(case_table.c.settled_at < before, ~is_open).order_by(case_table.c.settled_at)
-        with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
 
     def list(self, *, state: str | None = None, destination: str | None = None, case_id: str | None = None) -> list[Delivery]:
         """Deliveries, oldest first, of a state, destination or case where given."""
@@ -177,11 +167,6 @@ class Outbox:
             details = {name: getattr(row, name) for name in ("destination", "kind", "case_id", "state", "last_error")}
             audit.record(connection, at=now, actor=actor, action=action, subject=f"delivery/{delivery_id}", details=details)
         return True
-
-
-def _is_open(taken_is_enough: Collection[str]) -> ColumnElement[bool]:
-    enough = _D.state.in_(("DELIVERED", "PROVING")) & _D.destination.in_(taken_is_enough)
-    return _D.state.not_in(("PROVEN", "DROPPED")) & ~enough
 
 
 def add_deliveries(

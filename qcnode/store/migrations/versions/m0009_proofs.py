@@ -3,6 +3,11 @@
 What was delivered before stays DELIVERED, and is read back now where its destination can be read.
 """
 
+from qcnode.store.migrations import apply
+
+revision = "0009_proofs"
+down_revision = "0008_notifications"
+
 STATEMENTS = (
     *(f"ALTER TABLE delivery ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0" for name in ("proof_attempts", "times_missing")),
     *(
@@ -12,3 +17,8 @@ STATEMENTS = (
     "UPDATE delivery SET proof_since = strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now') WHERE state = 'DELIVERED'",
     "CREATE UNIQUE INDEX delivery_by_transaction ON delivery (transaction_uid)",
 )
+
+
+def upgrade() -> None:
+    """Take the step."""
+    apply(STATEMENTS)
