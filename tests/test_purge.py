@@ -23,6 +23,7 @@ from qcnode.store.inbox import Inbox
 from qcnode.store.items import Item
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
+from qcnode.store.proofs import Proofs
 from qcnode.store.result_retention import ResultRetention
 from qcnode.store.schema import case_table, delivery_table, object_table
 from qcnode.store.worklist import Decision, Judgement, Worklist, WorklistError
@@ -283,6 +284,9 @@ def test_the_web_says_that_a_case_was_purged(tmp_path: Path) -> None:
     outbox = Outbox(site.database)
     while delivery := outbox.claim("pacs", "w", site.clock(), timedelta(seconds=9)):
         outbox.delivered(delivery, site.clock())
+    proofs = Proofs(site.database)
+    while delivery := proofs.claim("pacs", "w", site.clock(), timedelta(seconds=9)):
+        proofs.proven(delivery, "read-back", site.clock())
     site.clock.move(days=366)
     storage = Storage(directory=tmp_path)
     PurgeStep(Inbox(site.database, tmp_path, 0), ResultRetention(site.database), storage, Matching(), site.clock, lambda: 10**12)()
