@@ -25,7 +25,7 @@ from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, bu
 from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass
-from pynetdicom.sop_class import Verification, uid_to_service_class
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification, uid_to_service_class
 
 from qcnode.config import Caller, Listen
 from qcnode.dicom_listener import Callers, DicomListener, reject_caller, start_listener
@@ -123,13 +123,14 @@ def check_request(
 ) -> None:
     """Before negotiation: reject a caller that is not configured, or whose objects can not be taken for now; offer unknown Storage classes.
 
-    Who asks for C-ECHO alone is always answered.
+    Who asks for C-ECHO alone, or reports commitment, is always answered: neither fills the disk.
     """
     association = event.assoc
     if callers and callers.of(association) is None:
         reject_caller(association)
         return
-    causes = back_pressure.causes() if back_pressure is not None and _asked(association) != {Verification} else frozenset()
+    stores = not _asked(association) <= {Verification, StorageCommitmentPushModel}
+    causes = back_pressure.causes() if back_pressure is not None and stores else frozenset()
     if causes:
         is_congested = causes <= {Cause.OBJECTS, Cause.CASES}
         association.acse.send_reject(*(TEMPORARY_CONGESTION if is_congested else LOCAL_LIMIT_EXCEEDED))
