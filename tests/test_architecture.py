@@ -22,6 +22,7 @@ ROAD = BOTTOM | {
     "report.inputs",
     "store",
     "tasks",
+    "tls",
 }
 ALLOWED = {
     "": set(),
@@ -35,12 +36,13 @@ ALLOWED = {
     "sampling": {"case", "outcome"},
     "clock": set(),
     "config": {"case", "errors"},
-    "dicom_listener": BOTTOM | {"config"},
+    "tls": {"config", "errors"},
+    "dicom_listener": BOTTOM | {"clock", "config", "tls"},
     "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox"},
     "imaging": BOTTOM,
     "assess": BOTTOM | {"imaging"},
     "report": BOTTOM | {"imaging"},
-    "deliver": BOTTOM | {"config"},
+    "deliver": BOTTOM | {"config", "tls"},
     "drift": set(),
     "store": BOTTOM | {"drift"},
     "observe": BOTTOM | {"config"},
@@ -52,7 +54,7 @@ ALLOWED = {
     "cohort": BOTTOM | {"store"},
     "ups": BOTTOM | {"config", "dicom_listener", "report", "store", "review"},
     "notify": BOTTOM | {"config", "store", "deliver.destination", "review", "drift"},
-    "web": BOTTOM | {"config", "store", "review", "drift"},
+    "web": BOTTOM | {"config", "store", "review", "drift", "tls"},
     "workers": ROAD | {"review"},
     "directory": ROAD,
     "schedule": ROAD | {"workers"},
@@ -77,6 +79,7 @@ ONLY_IN = {
     "starlette": ("qcnode.web",),
     "uvicorn": ("qcnode.web.server",),
     "argon2": ("qcnode.web.passwords",),
+    "cryptography": ("qcnode.tls",),
     "typer": ("qcnode.cli", "training.cli"),
 }
 MODULES = sorted(p for package in ("qcnode", "training") for p in (ROOT / package).rglob("*.py"))

@@ -203,6 +203,8 @@ def test_unlisted_classes_get_a_rejected_context(start: Start) -> None:
         ((Caller(ae_title="OTHER"), Caller(ae_title="PACS", address="127.0.0.1")), "PACS", True),
         ((Caller(ae_title="PACS"),), "STRANGER", False),
         ((Caller(ae_title="PACS", address="192.0.2.1"),), "PACS", False),
+        ((Caller(ae_title="PACS", address="127.0.0.0/8"),), "PACS", True),
+        ((Caller(ae_title="PACS", address="192.0.2.0/24"),), "PACS", False),
     ],
 )
 def test_callers(start: Start, callers: tuple[Caller, ...], title: str, welcome: bool) -> None:
@@ -217,10 +219,11 @@ def test_callers(start: Start, callers: tuple[Caller, ...], title: str, welcome:
             assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 3)
 
 
-def test_a_callers_address_is_an_address(inbox: Inbox) -> None:
-    listen = Listen(port=0, callers=(Caller(ae_title="PACS", address="pacs.example"),))
-    with pytest.raises(ConfigurationError, match="not an IP address"):
-        start_storage_scp(listen, inbox, now=lambda: at(0), on_stored=print)
+def test_a_callers_address_is_an_address_or_a_network() -> None:
+    with pytest.raises(ValueError, match="not an IP address"):
+        Caller(ae_title="PACS", address="pacs.example")
+    with pytest.raises(ValueError, match="no network"):
+        Caller(ae_title="PACS", address="192.0.2.1/24")
 
 
 def test_a_port_that_is_taken(start: Start, inbox: Inbox) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from qcnode.config.parts import AETitle, Port, Section, read_secret
+from qcnode.config.tls import DestinationTls
 
 
 class Retry(Section):
@@ -43,6 +44,7 @@ class CStoreDestination(_Destination):
     ae_title: AETitle
     host: str
     port: Port
+    tls: DestinationTls = DestinationTls()
 
 
 class StowDestination(_Destination):
@@ -54,6 +56,8 @@ class StowDestination(_Destination):
     password_file: Path | None = None
     password_env: str | None = None
     ca_file: Path | None = None
+    certificate_file: Path | None = None
+    private_key_file: Path | None = None
 
     def password(self) -> str | None:
         """The secret, or None. Raises ConfigurationError where it is configured but not there."""

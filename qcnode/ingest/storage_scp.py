@@ -26,8 +26,8 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass
 from pynetdicom.sop_class import Verification, uid_to_service_class
 
-from qcnode.config import Caller, Listen
-from qcnode.dicom_listener import Callers, DicomListener, reject_caller, start_listener
+from qcnode.config import Listen
+from qcnode.dicom_listener import Callers, CollectedDataSet, DicomListener, Rejections, start_listener
 from qcnode.errors import Retryable
 from qcnode.store.inbox import Acceptance, Inbox
 
@@ -72,20 +72,34 @@ class HeadError(Exception):
         self.status = status
 
 
-def start_storage_scp(listen: Listen, inbox: Inbox, *, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> DicomListener:
+def start_storage_scp(
+    listen: Listen,
+    inbox: Inbox,
+    *,
+    now: Callable[[], datetime],
+    on_stored: Callable[[str], None],
+    rejections: Rejections | None = None,
+) -> DicomListener:
     """Listen until `stop` is called; port 0 takes a free one. `on_stored` gets the Study Instance UID of each object that was new.
 
-    Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
+    Raises ConfigurationError when the address can not be listened on, or certificate and key can not be used.
     """
-    callers = Callers(listen.callers, "listen")
     contexts = _supported_contexts(listen.sop_classes)
     take_unknown = not listen.sop_classes
     handlers = [
-        (evt.EVT_REQUESTED, check_request, [callers, contexts, take_unknown]),
+        (evt.EVT_REQUESTED, offer_contexts, [contexts, take_unknown]),
         (evt.EVT_SOP_COMMON, route_unknown_classes, [take_unknown]),
         (evt.EVT_C_STORE, handle_store, [inbox, now, on_stored]),
     ]
-    return start_listener(listen, "listen", contexts, handlers)
+    return start_listener(
+        listen,
+        "listen",
+        (),
+        handlers,
+        callers=Callers(listen.callers),
+        everyone=not listen.callers,
+        rejections=rejections,
+    )
 
 
 def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
@@ -94,14 +108,10 @@ def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]
     return [build_context(uid, _PREFERRED_SYNTAXES) for uid in (Verification, *dict.fromkeys(storage))]
 
 
-def check_request(event: evt.Event, callers: Callers[Caller], contexts: list[PresentationContext], take_unknown: bool) -> None:
-    """Before negotiation: reject a caller that is not configured; offer the unknown Storage classes that it asks for."""
-    association = event.assoc
-    if callers and callers.of(association) is None:
-        reject_caller(association)
-    elif take_unknown:
-        unknown = [build_context(uid, _PREFERRED_SYNTAXES) for uid in _unknown_storage_classes(association)]
-        association.acceptor.supported_contexts = [*contexts, *unknown]
+def offer_contexts(event: evt.Event, contexts: list[PresentationContext], take_unknown: bool) -> None:
+    """Before negotiation: offer what is known, and the unknown Storage classes that the caller asks for."""
+    asked = _unknown_storage_classes(event.assoc) if take_unknown else ()
+    event.assoc.acceptor.supported_contexts = [*contexts, *(build_context(uid, _PREFERRED_SYNTAXES) for uid in asked)]
 
 
 def route_unknown_classes(event: evt.Event, take_unknown: bool) -> Mapping[str, SOPClassCommonExtendedNegotiation]:
@@ -129,6 +139,9 @@ def _is_unknown_storage(sop_class_uid: str) -> bool:
 
 def handle_store(event: evt.Event, inbox: Inbox, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> int:
     """Answer one C-STORE request: its status (PS3.4 B.2.3). 0x0000 only after the object is durable."""
+    if isinstance(event.request.DataSet, CollectedDataSet) and event.request.DataSet.is_too_large:
+        _log.warning("object refused with %04XH: larger than listen.maximum_object_mb", OUT_OF_RESOURCES)
+        return OUT_OF_RESOURCES
     try:
         head = read_head(event.encoded_dataset(include_meta=False), UID(event.context.transfer_syntax))
         _check_request_fits(event.request, head)

@@ -1,0 +1,292 @@
+"""Who gets into a DICOM listener, over real connections: what strangers are told, and what silent, slow and many peers can not do."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from certificates import Authority, Files
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification
+
+from qcnode.clock import utc_now
+from qcnode.config import Listen
+from qcnode.dicom_listener import Callers, DicomListener, Rejections, start_listener
+from qcnode.dicom_listener.lobby import MAXIMUM_HALF_OPEN
+
+Start = Callable[..., DicomListener]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="module")
+def node_files(authority: Authority) -> Files:
+    return authority.sign("node")
+
+
+@pytest.fixture(scope="module")
+def caller_files(authority: Authority) -> Files:
+    return authority.sign("pacs", alternative=("pacs.example",))
+
+
+@pytest.fixture
+def rejections() -> Rejections:
+    return Rejections(utc_now)
+
+
+@pytest.fixture
+def start(rejections: Rejections) -> Iterator[Start]:
+    started: list[DicomListener] = []
+
+    def start_one(handlers: list[Any] | None = None, **settings: Any) -> DicomListener:
+        listen = Listen.model_validate({"port": 0, **settings})
+        callers = Callers(listen.callers)
+        contexts = [build_context(Verification)]
+        started.append(
+            start_listener(listen, "listen", contexts, handlers or [], callers=callers, everyone=not callers, rejections=rejections)
+        )
+        return started[-1]
+
+    yield start_one
+    for listener in started:
+        listener.stop()
+
+
+@pytest.fixture
+def tls(authority: Authority, node_files: Files) -> dict[str, object]:
+    return {"certificate_file": node_files.certificate, "private_key_file": node_files.key, "ca_file": authority.ca_file}
+
+
+def client(authority: Authority, files: Files | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority.ca_file)
+    if files is not None:
+        context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def associate(listener: DicomListener, context: ssl.SSLContext | None = None, title: str = "PACS", called: str = "QCNODE") -> Association:
+    entity = AE(title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 20
+    tls_args = None if context is None else (context, "127.0.0.1")
+    return entity.associate("127.0.0.1", listener.port, [build_context(Verification)], ae_title=called, tls_args=tls_args)
+
+
+def echo_seconds(listener: DicomListener, context: ssl.SSLContext | None = None) -> float:
+    """How long a whole C-ECHO takes, with its association."""
+    began = time.monotonic()
+    association = associate(listener, context)
+    assert association.is_established
+    assert association.send_c_echo().Status == 0x0000
+    association.release()
+    return time.monotonic() - began
+
+
+def connect(listener: DicomListener, sent: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", listener.port), timeout=20)
+    connection.sendall(sent)
+    return connection
+
+
+def reasons(rejections: Rejections, number: int = 1) -> dict[str, int]:
+    """Why callers were turned away, and how often, as soon as it is so many in all."""
+    found: Counter[str] = Counter()
+
+    def are_told() -> bool:
+        for rejection, times in rejections.take().items():
+            found[rejection.reason] += times.count
+        return found.total() >= number
+
+    until(are_told)
+    return dict(found)
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_echo_over_mutual_tls(start: Start, tls: dict[str, object], authority: Authority, caller_files: Files) -> None:
+    versions: list[str] = []
+
+    def look(event: evt.Event) -> None:
+        versions.append(event.assoc.dul.socket.socket.version())
+
+    listener = start([(evt.EVT_ESTABLISHED, look)], tls=tls)
+    echo_seconds(listener, client(authority, caller_files))
+    older = client(authority, caller_files)
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    echo_seconds(listener, older)
+    assert versions == ["TLSv1.3", "TLSv1.2"]
+
+
+def _expired(authority: Authority, folder: Path) -> ssl.SSLContext:
+    return client(authority, authority.sign("late", days=(-30, -1)))
+
+
+def _of_tomorrow(authority: Authority, folder: Path) -> ssl.SSLContext:
+    return client(authority, authority.sign("early", days=(1, 30)))
+
+
+def _of_strangers(authority: Authority, folder: Path) -> ssl.SSLContext:
+    return client(authority, Authority(folder, "Other CA").sign("stranger"))
+
+
+def _anonymous(authority: Authority, folder: Path) -> ssl.SSLContext:
+    return client(authority, None)
+
+
+def _weak(authority: Authority, folder: Path) -> ssl.SSLContext:
+    context = client(authority, authority.sign("weak"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0")
+    return context
+
+
+def _plain(authority: Authority, folder: Path) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("stranger", "reason"),
+    [
+        (_anonymous, "no-certificate"),
+        (_of_strangers, "unknown-authority"),
+        (_expired, "certificate-expired"),
+        (_of_tomorrow, "certificate-not-yet-valid"),
+        (_weak, "tls-too-old"),
+        (_plain, "no-tls"),
+    ],
+)
+def test_strangers_are_refused_before_they_can_say_anything(
+    start: Start,
+    tls: dict[str, object],
+    authority: Authority,
+    caller_files: Files,
+    rejections: Rejections,
+    tmp_path: Path,
+    stranger: Callable[[Authority, Path], ssl.SSLContext | None],
+    reason: str,
+) -> None:
+    listener = start(tls=tls)
+    assert not associate(listener, stranger(authority, tmp_path)).is_established
+    assert reasons(rejections) == {reason: 1}
+    echo_seconds(listener, client(authority, caller_files))
+
+
+def test_tls_1_1_is_not_spoken(start: Start, tls: dict[str, object], authority: Authority, caller_files: Files) -> None:
+    context = client(authority, caller_files)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.minimum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError), connect(start(tls=tls)) as connection:
+        context.wrap_socket(connection, server_hostname="127.0.0.1")
+
+
+def test_without_client_certificates_everybody_may_speak_tls(start: Start, tls: dict[str, object], authority: Authority) -> None:
+    listener = start(tls={**tls, "ca_file": None, "client_certificates": "none"})
+    echo_seconds(listener, client(authority, None))
+
+
+@pytest.mark.parametrize(("name", "welcome"), [("pacs.example", True), ("pacs", True), ("other.example", False)])
+def test_a_caller_is_bound_to_the_name_in_its_certificate(
+    start: Start, tls: dict[str, object], authority: Authority, caller_files: Files, rejections: Rejections, name: str, welcome: bool
+) -> None:
+    listener = start(tls=tls, callers=[{"ae_title": "PACS", "certificate_name": name}])
+    association = associate(listener, client(authority, caller_files))
+    assert association.is_established is welcome
+    association.release()
+    assert reasons(rejections, not welcome) == ({} if welcome else {"caller-unknown": 1})
+
+
+def test_a_renewed_certificate_is_shown_to_who_comes_next(start: Start, authority: Authority, caller_files: Files, tmp_path: Path) -> None:
+    own = Authority(tmp_path, "Own CA")
+    files = own.sign("first")
+    listener = start(tls={"certificate_file": files.certificate, "private_key_file": files.key, "ca_file": authority.ca_file})
+    old = associate(listener, client(own, caller_files))
+    assert old.is_established
+    renewed = authority.sign("renewed")
+    files.certificate.write_bytes(renewed.certificate.read_bytes())
+    with pytest.raises(Exception, match="is not that of the certificate"):
+        listener.reload_certificates()
+    echo_seconds(listener, client(own, caller_files))
+    files.key.write_bytes(renewed.key.read_bytes())
+    listener.reload_certificates()
+    echo_seconds(listener, client(authority, caller_files))
+    assert not associate(listener, client(own, caller_files)).is_established
+    assert old.send_c_echo().Status == 0x0000, "who is inside stays"
+    old.release()
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("stalled", [20, 200])
+def test_stalled_peers_hold_nobody_up(
+    start: Start, tls: dict[str, object], authority: Authority, caller_files: Files, encrypted: bool, stalled: int
+) -> None:
+    """Done when: C-ECHO answers in under a second with 20 stalled peers."""
+    listener = start(request_timeout_seconds=1.5, **({"tls": tls} if encrypted else {}))
+    context = client(authority, caller_files) if encrypted else None
+    usual = echo_seconds(listener, context)
+    threads = threading.active_count()
+    # half of them say nothing at all, half begin: with a TLS record or a PDU that never ends
+    beginning = b"\x16\x03\x01\x02\x00" if encrypted else b"\x01\x00\x00\x00\x10\x00\x00\x01"
+    peers = [connect(listener, beginning if i % 2 else b"") for i in range(stalled)]
+    assert threading.active_count() <= threads
+    seconds = max(echo_seconds(listener, context) for _ in range(3))
+    print(  # noqa: T201
+        f"C-ECHO with {stalled} stalled peers, {'TLS' if encrypted else 'plain'}: {seconds:.3f} s; without: {usual:.3f} s"
+    )
+    assert seconds < 1
+    for peer in peers:
+        assert peer.recv(1) == b"", "turned out when its time is over"
+        peer.close()
+    echo_seconds(listener, context)
+
+
+def test_the_lobby_is_never_full(start: Start, rejections: Rejections) -> None:
+    listener = start(request_timeout_seconds=60)
+    peers = [connect(listener) for _ in range(MAXIMUM_HALF_OPEN + 20)]
+    assert echo_seconds(listener) < 1
+    assert reasons(rejections, 21) == {"silent": 21}
+    for peer in peers:
+        peer.close()
+
+
+def pdu(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BxL", kind, len(content)) + content
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer", "reason"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", b"\x07\0\0\0\0\4\0\0\2\1", "no-dicom", id="http"),
+        pytest.param(pdu(4, b"\0" * 20), b"\x07\0\0\0\0\4\0\0\2\2", "no-dicom", id="data-first"),
+        pytest.param(pdu(1, b"\0" * 20), b"\x07\0\0\0\0\4\0\0\2\6", "no-dicom", id="short-request"),
+        pytest.param(b"\1\0\xff\xff\xff\xff", b"\x07\0\0\0\0\4\0\0\2\6", "no-dicom", id="endless-request"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"", "tls-not-spoken", id="tls"),
+    ],
+)
+def test_what_is_no_request_is_aborted(start: Start, rejections: Rejections, sent: bytes, answer: bytes, reason: str) -> None:
+    listener = start()
+    with connect(listener, sent) as stranger:
+        try:
+            assert stranger.recv(100) == answer
+        except ConnectionResetError:
+            assert not answer or len(sent) > 6, "what was not read any more makes TCP reset the connection"
+    assert reasons(rejections) == {reason: 1}
+    echo_seconds(listener)
