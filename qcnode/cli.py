@@ -123,9 +123,10 @@ def doctor(
     console.print(f"[green]ok  [/] configuration: {escape(str(config))}", soft_wrap=True)
     failed = False
     for check in examine(settings, notify=notify):
-        console.print(f"{'[green]ok  [/]' if check.ok else '[red]FAIL[/]'} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
-        if not check.ok:
-            failed = True
+        mark = "[red]FAIL[/]" if not check.ok else "[yellow]warn[/]" if check.is_warning else "[green]ok  [/]"
+        console.print(f"{mark} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
+        failed |= not check.ok
+        if not check.ok or check.is_warning:
             console.print(f"     → {escape(check.advice)}", soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 

@@ -6,9 +6,10 @@ would have to be changed every week (RFC 9325 3.4), and which associations of mi
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from qcnode.config import Certificate, DestinationTls, ListenerTls
-from qcnode.errors import ConfigurationError
+from qcnode.errors import ConfigurationError, Retryable
 
 _TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -31,8 +32,21 @@ _FAILURES = {
     "NO_SHARED_CIPHER": "tls-too-old",
     "VERSION_TOO_LOW": "tls-too-old",
 }
+_TEXTS = {
+    "no-tls": "it does not speak TLS on this port",
+    "tls-too-old": "it speaks no TLS 1.2 with authenticated encryption",
+    "certificate-expired": "its certificate has expired",
+    "certificate-not-yet-valid": "its certificate is not valid yet: is a clock wrong?",
+    "unknown-authority": "its certificate was signed by none of the authorities of ca_file",
+    "certificate-of-another": "its certificate is for another name: call it by that, or set server_name",
+    "certificate-refused": "its certificate can not be verified",
+    "own-certificate-refused": "it refuses qcnode's certificate: set certificate_file, or let it trust the authority that signed it",
+    "handshake-ended": "it ended the handshake",
+}
+_ALERT_SECONDS = 0.3
 _CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _CERTIFICATE_NOT_YET_VALID = 9
+_OF_ANOTHER = (62, 64)  # host name, IP address
 _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)  # no issuer found, self-signed, or a chain that ends nowhere
 
 
@@ -42,10 +56,6 @@ class CertificateFacts:
 
     subject: str
     not_after: datetime
-
-    def days_left(self, now: datetime) -> int:
-        """Whole days until it expires; negative afterwards."""
-        return (self.not_after - now).days
 
 
 def listener_context(settings: ListenerTls, section: str) -> ssl.SSLContext:
@@ -93,6 +103,34 @@ def names_in_certificate(connection: ssl.SSLSocket) -> frozenset[str]:
     return frozenset(subject | {value for kind, value in shown.get("subjectAltName", ()) if kind in ("DNS", "IP Address")})
 
 
+def probe(address: tuple[str, int], context: ssl.SSLContext, server_name: str, timeout_seconds: float) -> str:
+    """Shake hands and hang up: a line about what was agreed on. Raises Retryable with what is wrong, as an administrator sees it."""
+    try:
+        with (
+            socket.create_connection(address, timeout_seconds) as plain,
+            context.wrap_socket(plain, server_hostname=server_name) as connection,
+        ):
+            shown: Any = connection.getpeercert()
+            agreed = connection.version()
+            _await_alert(connection)
+    except ssl.SSLError as error:
+        raise Retryable(_TEXTS[failure_kind(error)]) from error
+    except OSError as error:
+        raise Retryable(f"no connection: {error.strerror or error}") from error
+    until = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
+    return f"{agreed}, its certificate is valid until {until:%Y-%m-%d}"
+
+
+def _await_alert(connection: ssl.SSLSocket) -> None:
+    """In TLS 1.3 who calls is ready before the other side has looked at its certificate: a refusal comes after the handshake."""
+    connection.settimeout(_ALERT_SECONDS)
+    try:
+        if not connection.recv(1):
+            raise ssl.SSLEOFError
+    except TimeoutError:
+        return  # it waits for us
+
+
 def failure_kind(error: OSError) -> str:
     """Why a handshake failed, as a word: no-tls, no-certificate, certificate-expired, unknown-authority, ... or handshake-ended."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -100,6 +138,8 @@ def failure_kind(error: OSError) -> str:
             return "certificate-expired"
         if error.verify_code == _CERTIFICATE_NOT_YET_VALID:
             return "certificate-not-yet-valid"
+        if error.verify_code in _OF_ANOTHER:
+            return "certificate-of-another"
         return "unknown-authority" if error.verify_code in _UNKNOWN_AUTHORITY else "certificate-refused"
     reason = getattr(error, "reason", None) or ""
     if "ALERT" in reason:

@@ -12,7 +12,7 @@ from qcnode.config.destinations import CStoreDestination, Destination, Retry, St
 from qcnode.config.judging import Inference, SeriesRule, Task, Threshold
 from qcnode.config.listeners import Caller, Listen, Listener, Ups, Workstation
 from qcnode.config.notifications import Notifications
-from qcnode.config.parts import Section
+from qcnode.config.parts import Section, is_this_machine
 from qcnode.config.review import Observers, Reader, ReviewSettings, SecondReader, Web
 from qcnode.config.tls import Certificate, DestinationTls, ListenerTls, WebTls
 from qcnode.errors import ConfigurationError
@@ -45,6 +45,7 @@ __all__ = [
     "Web",
     "WebTls",
     "Workstation",
+    "is_this_machine",
     "load_config",
 ]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from qcnode.config.parts import AETitle, Port, Section, read_secret
 from qcnode.config.tls import DestinationTls
@@ -58,6 +58,12 @@ class StowDestination(_Destination):
     ca_file: Path | None = None
     certificate_file: Path | None = None
     private_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _key_has_a_certificate(self) -> Self:
+        if self.private_key_file is not None and self.certificate_file is None:
+            raise ValueError("private_key_file: needs certificate_file")
+        return self
 
     def password(self) -> str | None:
         """The secret, or None. Raises ConfigurationError where it is configured but not there."""

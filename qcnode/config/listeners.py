@@ -76,6 +76,7 @@ class Ups(Listener):
     enabled: bool = False
     ae_title: AETitle = "QCNODE_UPS"
     port: Port = 11113
+    maximum_object_mb: int = Field(default=16, ge=1)
     callers: tuple[Workstation, ...] = ()
 
     @model_validator(mode="after")

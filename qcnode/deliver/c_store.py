@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 
 from qcnode.config import CStoreDestination
 from qcnode.deliver.destination import STUDY_KEYWORDS, Check, DeliveryRefused, settle_status
-from qcnode.errors import Retryable
+from qcnode.errors import ConfigurationError, Retryable
+from qcnode.tls import client_context, probe
 
 _PENDING = (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES = 0xA700
@@ -40,10 +42,11 @@ class CStore:
     """A destination of kind c-store; one association per call. Safe to use from several threads."""
 
     def __init__(self, settings: CStoreDestination, ae_title: str) -> None:
-        """`ae_title` is our own, by which the archive knows us."""
+        """`ae_title` is our own, by which the archive knows us. Raises ConfigurationError where certificates and keys can not be used."""
         self.name = settings.name
         self._settings = settings
         self._ae_title = ae_title
+        self._tls_arguments()
 
     def send(self, path: Path) -> None:
         """Send one stored file as it is: the bytes are the file's wherever the archive accepts the file's transfer syntax.
@@ -69,7 +72,11 @@ class CStore:
             settle_status(int(status.Status), self.name, str(dataset.SOPInstanceUID))
 
     def check(self) -> list[Check]:
-        """C-ECHO, then one line for each class of result and one for Study Root C-FIND."""
+        """TLS where it is on, C-ECHO, then one line for each class of result and one for Study Root C-FIND."""
+        encryption = self._tls_checks()
+        return [*encryption, *(self._dicom_checks() if all(check.ok for check in encryption) else ())]
+
+    def _dicom_checks(self) -> list[Check]:
         where = f"{self._settings.ae_title} at {self._settings.host}:{self._settings.port}"
         contexts = [build_context(Verification), build_context(StudyRootQueryRetrieveInformationModelFind)]
         classes = _RESULT_CLASSES | (_KEY_OBJECT_CLASS if self._settings.key_object else {})
@@ -139,7 +146,11 @@ class CStore:
         timeout = self._settings.timeout_seconds
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout
         where = self._settings
-        association = entity.associate(where.host, where.port, list(contexts), ae_title=where.ae_title)
+        try:
+            tls = self._tls_arguments()
+        except ConfigurationError as error:  # the files have changed since the start, and may be whole again next time
+            raise Retryable(str(error)) from error
+        association = entity.associate(where.host, where.port, list(contexts), ae_title=where.ae_title, tls_args=tls)
         nothing_accepted = association.is_aborted and bool(association.rejected_contexts)
         if not association.is_established and not nothing_accepted:
             how = "rejected" if association.is_rejected else "not established"
@@ -149,6 +160,23 @@ class CStore:
         finally:
             if association.is_established:
                 association.release()
+
+    def _tls_arguments(self) -> tuple[ssl.SSLContext, str] | None:
+        """Certificates are read for every association, so that renewed ones are used without a restart. Raises ConfigurationError."""
+        settings = self._settings
+        if not settings.tls.enabled:
+            return None
+        return client_context(settings.tls, f"destination {self.name}: tls"), settings.tls.server_name or settings.host
+
+    def _tls_checks(self) -> list[Check]:
+        settings, name = self._settings, f"{self.name}: TLS"
+        try:
+            tls = self._tls_arguments()
+            if tls is None:
+                return []
+            return [Check(name, True, probe((settings.host, settings.port), *tls, settings.timeout_seconds))]
+        except (ConfigurationError, Retryable) as error:
+            return [Check(name, False, str(error), "correct destinations[].tls, or what the archive shows and trusts")]
 
     def _class_check(self, label: str, accepted: bool) -> Check:
         name = f"{self.name}: {label}"
