@@ -73,7 +73,7 @@ def server_context(settings: Certificate, section: str) -> ssl.SSLContext:
     _harden(context)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
-    _show(context, settings, section)
+    show_certificate(context, settings, section)
     return context
 
 
@@ -86,7 +86,7 @@ def client_context(settings: DestinationTls, section: str) -> ssl.SSLContext:
     else:
         _trust(context, settings.ca_file, section)
     if settings.certificate_file is not None:
-        _show(context, settings, section)
+        show_certificate(context, settings, section)
     return context
 
 
@@ -153,8 +153,11 @@ def _harden(context: ssl.SSLContext) -> None:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
 
 
-def _show(context: ssl.SSLContext, settings: Certificate, section: str) -> None:
-    """Load certificate and key, after checks whose texts say what to do: OpenSSL's own do not."""
+def show_certificate(context: ssl.SSLContext, settings: Certificate, section: str) -> None:
+    """Load certificate and key into a context, also one that is in use: who comes next sees them. Raises ConfigurationError.
+
+    The texts say what to do; OpenSSL's own do not.
+    """
     if settings.certificate_file is None:
         raise ConfigurationError(f"{section}.certificate_file is missing")
     password = settings.password(section)

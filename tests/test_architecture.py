@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "rejection", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -32,6 +32,7 @@ ALLOWED = {
     "headers": {"case", "errors"},
     "outcome": {"case", "regions"},
     "regions": set(),
+    "rejection": set(),
     "uids": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
@@ -58,7 +59,7 @@ ALLOWED = {
     "workers": ROAD | {"review"},
     "directory": ROAD,
     "schedule": ROAD | {"workers"},
-    "node": ROAD | {"workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
+    "node": ROAD | {"workers", "schedule", "review", "decisions", "dicom_listener", "ups.scp", "web.server"},
     "edge": {"config", "deliver.destination", "errors", "tls"},
     "doctor": ROAD | {"edge"},
     "status": ROAD,

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from qcnode.clock import utc_now
 from qcnode.config import Listen
 from qcnode.dicom_listener import Callers, DicomListener, Rejections, start_listener
 from qcnode.dicom_listener.lobby import MAXIMUM_HALF_OPEN
+from qcnode.rejection import Rejection, Times
 
 Start = Callable[..., DicomListener]
 
@@ -103,9 +104,12 @@ def reasons(rejections: Rejections, number: int = 1) -> dict[str, int]:
     """Why callers were turned away, and how often, as soon as it is so many in all."""
     found: Counter[str] = Counter()
 
-    def are_told() -> bool:
-        for rejection, times in rejections.take().items():
+    def count(these: Mapping[Rejection, Times]) -> None:
+        for rejection, times in these.items():
             found[rejection.reason] += times.count
+
+    def are_told() -> bool:
+        rejections.hand_over(count)
         return found.total() >= number
 
     until(are_told)

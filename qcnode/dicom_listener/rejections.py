@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from qcnode.dicom_listener.callers import Peer
-
-OTHERS = "(others)"
-"""Stands for the AE titles of an address that uses too many, and for the addresses when they are too many."""
+from qcnode.errors import Retryable
+from qcnode.rejection import OTHERS, Rejection, Times
 
 _TITLES_OF_AN_ADDRESS = 10
 _AT_ONCE = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """How often somebody was turned away from a listener for one reason. AE titles are empty where none was said yet."""
-
-    listener: str
-    reason: str
-    address: str
-    calling_ae_title: str
-    called_ae_title: str
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """How often, when first and when last."""
-
-    count: int
-    first_at: datetime
-    last_at: datetime
-
-
 class Rejections:
-    """Everything since the last `take`. Safe to use from several threads."""
+    """Everything since it was handed over last. Safe to use from several threads."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -47,21 +26,31 @@ class Rejections:
         self._titles: Counter[str] = Counter()
 
     def note(self, listener: str, reason: str, address: str, peer: Peer | None = None) -> bool:
-        """One more. Whether it is the first of its kind since the last `take`: what is worth a line in the log."""
+        """One more. Whether it is the first of its kind since the last `hand_over`: what is worth a line in the log."""
         calling, called = (peer.calling_ae_title, peer.called_ae_title) if peer is not None else ("", "")
+        now = self._now()
         with self._lock:
-            rejection, now = self._bounded(Rejection(listener, reason, address, calling, called)), self._now()
-            before = self._found.get(rejection)
-            if before is None:
-                self._titles[address] += 1
-            self._found[rejection] = Times(1, now, now) if before is None else replace(before, count=before.count + 1, last_at=now)
-            return before is None
+            return self._add(self._bounded(Rejection(listener, reason, address, calling, called)), Times(1, now, now))
 
-    def take(self) -> dict[Rejection, Times]:
-        """What there is, which is forgotten here."""
+    def hand_over(self, keep: Callable[[Mapping[Rejection, Times]], None]) -> None:
+        """Give everything to `keep`, and forget it, unless `keep` raises Retryable: then it is there the next time."""
         with self._lock:
             found, self._found, self._titles = self._found, {}, Counter()
-            return found
+        if not found:
+            return
+        try:
+            keep(found)
+        except Retryable:
+            with self._lock:
+                for rejection, times in found.items():
+                    self._add(self._bounded(rejection), times)
+
+    def _add(self, rejection: Rejection, times: Times) -> bool:
+        before = self._found.get(rejection)
+        if before is None:
+            self._titles[rejection.address] += 1
+        self._found[rejection] = times if before is None else before.with_more(times)
+        return before is None
 
     def _bounded(self, rejection: Rejection) -> Rejection:
         if rejection in self._found:

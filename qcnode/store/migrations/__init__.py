@@ -14,6 +14,7 @@ from qcnode.store.migrations import (
     m0006_sampling,
     m0007_readings,
     m0008_notifications,
+    m0010_rejected_callers,
 )
 
 
@@ -34,4 +35,5 @@ MIGRATIONS = (
     Migration("0006-sampling", m0006_sampling.STATEMENTS),
     Migration("0007-readings", m0007_readings.STATEMENTS),
     Migration("0008-notifications", m0008_notifications.STATEMENTS),
+    Migration("0010-rejected-callers", m0010_rejected_callers.STATEMENTS),
 )
