@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -25,6 +27,36 @@ from qcnode.dicom_listener.lobby import MAXIMUM_HALF_OPEN
 from qcnode.rejection import Rejection, Times
 
 Start = Callable[..., DicomListener]
+HEALTH_CHECKS = int(os.environ.get("QCNODE_HEALTH_CHECKS", "150"))
+"""2000 for the figures of docs/reliability.md."""
+
+
+def pdu(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BxL", kind, len(content)) + content
+
+
+def item(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(content)) + content
+
+
+_CONTEXT = b"\x01\0\0\0" + item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2")
+_USER = item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3")
+ASSOCIATE = pdu(
+    1,
+    struct.pack(">HH16s16s32x", 1, 0, b"QCNODE".ljust(16), b"PACS".ljust(16))
+    + item(0x10, b"1.2.840.10008.3.1.1.1")
+    + item(0x20, _CONTEXT)
+    + item(0x50, _USER),
+)
+"""A-ASSOCIATE-RQ for Verification: without pynetdicom a test can make hundreds of them at once."""
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +130,13 @@ def connect(listener: DicomListener, sent: bytes = b"") -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", listener.port), timeout=20)
     connection.sendall(sent)
     return connection
+
+
+def drip(connection: socket.socket, content: bytes) -> None:
+    """A byte at a time, twenty in a second."""
+    for byte in content:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.05)
 
 
 def reasons(rejections: Rejections, number: int = 1) -> dict[str, int]:
@@ -271,10 +310,6 @@ def test_the_lobby_is_never_full(start: Start, rejections: Rejections) -> None:
         peer.close()
 
 
-def pdu(kind: int, content: bytes) -> bytes:
-    return struct.pack(">BxL", kind, len(content)) + content
-
-
 @pytest.mark.parametrize(
     ("sent", "answer", "reason"),
     [
@@ -294,3 +329,120 @@ def test_what_is_no_request_is_aborted(start: Start, rejections: Rejections, sen
             assert not answer or len(sent) > 6, "what was not read any more makes TCP reset the connection"
     assert reasons(rejections) == {reason: 1}
     echo_seconds(listener)
+
+
+def test_a_storm_is_rejected_for_now_and_comes_through_on_retry(start: Start, rejections: Rejections) -> None:
+    listener = start(maximum_associations=20)
+    echo_seconds(listener)
+    before = threading.active_count(), open_files()
+    answers: list[str] = []
+    together = threading.Barrier(200)
+
+    def send() -> None:
+        together.wait()
+        for _ in range(200):
+            with connect(listener, ASSOCIATE) as sender:
+                answer = sender.recv(10)
+                answers.append({2: "accepted", 3: answer[7:10].hex()}[answer[0]])
+                if answer[0] == 2:
+                    time.sleep(0.2)  # so that there is a crowd
+                    return
+                time.sleep(0.1)
+
+    senders = [threading.Thread(target=send) for _ in range(200)]
+    for sender in senders:
+        sender.start()
+    slowest = 0.0
+    while any(sender.is_alive() for sender in senders):
+        began = time.monotonic()
+        with connect(listener, ASSOCIATE) as other:
+            other.recv(10)
+        slowest = max(slowest, time.monotonic() - began)
+        time.sleep(0.05)
+    assert answers.count("accepted") == 200, "everybody came through"
+    assert set(answers) == {"accepted", "020302"}, "the others: transient, local limit exceeded"
+    assert slowest < 5, "an answer comes all the while"
+    until(lambda: (threading.active_count(), open_files()) <= before)
+    assert set(reasons(rejections)) == {"limit"}
+    echo_seconds(listener)
+
+
+def test_one_address_can_not_take_all_places(start: Start, rejections: Rejections) -> None:
+    listener = start(maximum_associations_per_address=2)
+    held = [associate(listener) for _ in range(2)]
+    answer = associate(listener).acceptor.primitive
+    assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+    assert reasons(rejections) == {"address-limit": 1}
+    held[0].release()
+    until(lambda: associate(listener).is_established)
+    held[1].release()
+
+
+def test_the_called_title_counts_where_it_is_checked(start: Start, rejections: Rejections) -> None:
+    assert associate(start(), called="OTHER").is_established
+    answer = associate(start(check_called_ae_title=True), called="OTHER").acceptor.primitive
+    assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 7)
+    assert reasons(rejections) == {"called-title-wrong": 1}
+
+
+def test_an_association_does_not_last_for_ever(start: Start) -> None:
+    association = associate(start(maximum_association_minutes=1 / 60))
+    until(lambda: not association.is_established)
+    assert association.is_aborted
+
+
+def test_a_pdu_that_comes_byte_by_byte_ends_the_association_in_time(start: Start) -> None:
+    """Slowloris: something arrives all the time, so that a silence never ends it."""
+    listener = start(network_timeout_seconds=1)
+    with connect(listener, ASSOCIATE) as slow:
+        assert slow.recv(1) == b"\2"
+        began = time.monotonic()
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):
+            drip(slow, pdu(4, b"\0" * 200))
+    assert time.monotonic() - began < 5
+    echo_seconds(listener)
+
+
+def test_a_pdu_larger_than_agreed_is_not_collected(start: Start) -> None:
+    listener = start()
+    with connect(listener, ASSOCIATE) as sender:
+        assert sender.recv(1) == b"\2"
+        sender.sendall(b"\4\0\xff\xff\xff\xff")
+        while sender.recv(4096):
+            pass
+    echo_seconds(listener)
+
+
+def test_a_command_set_without_end_is_aborted(start: Start) -> None:
+    listener = start()
+    fragment = pdu(4, struct.pack(">LBB", 60002, 1, 1) + b"\0" * 60000)
+    with connect(listener, ASSOCIATE) as sender:
+        received = sender.recv(4096)
+        sender.sendall(fragment * 3)
+        while piece := sender.recv(4096):
+            received += piece
+    assert received[-10] == 7, "A-ABORT"
+    echo_seconds(listener)
+
+
+def test_health_checks_leak_nothing(start: Start, rejections: Rejections) -> None:
+    """Bare connections and short associations, as load balancers make them by the thousand."""
+    listener = start()
+
+    def check(number: int) -> None:
+        for _ in range(number):
+            with connect(listener, ASSOCIATE) as association:
+                association.recv(4096)
+                association.sendall(pdu(5, b"\0" * 4))
+                assert association.recv(10)[0] == 6
+            connect(listener).close()
+
+    check(100)
+    until(lambda: threading.active_count() < 12)
+    threads, files, memory = threading.active_count(), open_files(), resident_bytes()
+    check(HEALTH_CHECKS)
+    until(lambda: (threading.active_count(), open_files()) <= (threads, files))
+    grown = (resident_bytes() - memory) / 2**20
+    sys.stdout.write(f"\n{HEALTH_CHECKS} associations and {HEALTH_CHECKS} bare connections: {grown:+.1f} MB\n")
+    assert grown < 20
+    assert reasons(rejections, 0) == {}, "they are no attack"

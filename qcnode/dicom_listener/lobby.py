@@ -7,12 +7,13 @@ slow or gone costs a file descriptor until its time is over, and no thread. Who 
 from __future__ import annotations
 
 import logging
+import math
 import selectors
 import socket
 import ssl
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import Protocol
 
 from qcnode.dicom_listener.admission import SILENT, Refusal
@@ -24,6 +25,8 @@ MAXIMUM_HALF_OPEN = 256
 
 _ACCEPTED_AT_ONCE = 32
 _TICK_SECONDS = 0.5
+_ANSWER_SECONDS = 0.05
+"""A refusal waits for so long: requestors that try again at once are slowed, and pynetdicom's miss an answer that comes at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Lobby:
         self.context = context
         self._listening, self._seconds, self._doorkeeper = listening, seconds, doorkeeper
         self._visitors: dict[Visitor, None] = {}  # the oldest first
+        self._farewells: deque[tuple[float, Visitor, bytes]] = deque()  # when, to whom, what
         self._selector = selectors.DefaultSelector()
         self._bell, self._rope = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name="lobby", daemon=True)
@@ -69,19 +73,21 @@ class Lobby:
         next_look = time.monotonic()
         ended = False
         while not ended:
-            for key, _ in self._selector.select(_TICK_SECONDS):
+            for key, _ in self._selector.select(_ANSWER_SECONDS if self._farewells else _TICK_SECONDS):
                 if key.fileobj is self._bell:
                     ended = True
                 elif key.fileobj is self._listening:
                     self._accept()
                 elif key.data in self._visitors:  # or else it was turned out in this very round
                     self._attend(key.data)
+            self._say_farewell(time.monotonic())
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + _TICK_SECONDS
                 self._turn_out_late()
                 self._doorkeeper.look_round()
         for visitor in list(self._visitors):
             self._dismiss(visitor, None)
+        self._say_farewell(math.inf)
         self._selector.close()
         self._listening.close()
         self._bell.close()
@@ -135,14 +141,26 @@ class Lobby:
             visitor.leave()
             return
         if refusal is not None:
-            visitor.leave(refusal.answer)
-            self._doorkeeper.turned_away(refusal, visitor.host, peer)
+            self._refuse(visitor, refusal, peer)
 
     def _dismiss(self, visitor: Visitor, refusal: Refusal | None) -> None:
         self._forget(visitor)
-        visitor.leave(refusal.answer if refusal else b"")
-        if refusal is not None:
-            self._doorkeeper.turned_away(refusal, visitor.host, None)
+        if refusal is None:
+            visitor.leave()
+        else:
+            self._refuse(visitor, refusal, None)
+
+    def _refuse(self, visitor: Visitor, refusal: Refusal, peer: Peer | None) -> None:
+        if refusal.answer:
+            self._farewells.append((time.monotonic() + _ANSWER_SECONDS, visitor, refusal.answer))
+        else:
+            visitor.leave()
+        self._doorkeeper.turned_away(refusal, visitor.host, peer)
+
+    def _say_farewell(self, now: float) -> None:
+        while self._farewells and (self._farewells[0][0] <= now or len(self._farewells) > MAXIMUM_HALF_OPEN):
+            _, visitor, answer = self._farewells.popleft()
+            visitor.leave(answer)
 
     def _forget(self, visitor: Visitor) -> None:
         del self._visitors[visitor]
