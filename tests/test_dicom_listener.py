@@ -446,3 +446,35 @@ def test_health_checks_leak_nothing(start: Start, rejections: Rejections) -> Non
     sys.stdout.write(f"\n{HEALTH_CHECKS} associations and {HEALTH_CHECKS} bare connections: {grown:+.1f} MB\n")
     assert grown < 20
     assert reasons(rejections, 0) == {}, "they are no attack"
+
+
+def test_who_does_not_wait_for_answers_is_read_no_faster_than_it_is_served(start: Start) -> None:
+    waiting: list[int] = []
+
+    def slow_echo(event: evt.Event) -> int:
+        time.sleep(0.02)
+        waiting.append(event.assoc.dimse.msg_queue.qsize())
+        return 0x0000
+
+    listener = start([(evt.EVT_C_ECHO, slow_echo)])
+    elements = ((2, b"1.2.840.10008.1.1\0"), (0x100, b"\x30\0"), (0x110, b"\1\0"), (0x800, b"\1\1"))
+    command = b"".join(struct.pack("<HHL", 0, tag, len(value)) + value for tag, value in elements)
+    command = struct.pack("<HHLL", 0, 0, 4, len(command)) + command
+    request = pdu(4, struct.pack(">LBB", len(command) + 2, 1, 3) + command)
+    with connect(listener, ASSOCIATE) as sender:
+        sender.recv(4096)
+        sender.sendall(request * 30)
+        until(lambda: len(waiting) == 30)
+    assert max(waiting) == 1
+
+
+def test_a_peer_that_vanishes_is_looked_for(start: Start) -> None:
+    found: list[int] = []
+
+    def look(event: evt.Event) -> None:
+        connection = event.assoc.dul.socket.socket
+        found.append(connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        found.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE))
+
+    echo_seconds(start([(evt.EVT_ESTABLISHED, look)]))
+    assert found == [1, 30]
