@@ -108,6 +108,10 @@ def test_a_review_that_could_not_work_is_refused(tmp_path: Path, text: str, said
         ("listen: {callers: [{ae_title: A, certificate_name: a}]}", "certificate_name needs tls"),
         ("listen: {callers: [{ae_title: A, address: 10.0.0.1/8}]}", "no network"),
         ("destinations: [{name: a, kind: c-store, ae_title: A, host: h, port: 1, tls: {ca_file: a}}]", "enabled: true is missing"),
+        (
+            "destinations: [{name: a, kind: c-store, ae_title: A, host: h, port: 1, read_back: c-move, tls: {enabled: true}}]",
+            "with tls use c-get",
+        ),
         ("destinations: [{name: a, kind: stow-rs, url: u, private_key_file: a}]", "needs certificate_file"),
     ],
 )

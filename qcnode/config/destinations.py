@@ -45,6 +45,18 @@ class CStoreDestination(_Destination):
     host: str
     port: Port
     tls: DestinationTls = DestinationTls()
+    read_back: Literal["c-get", "c-move", "none"] = "c-get"
+    move_ae_title: AETitle = "QCNODE_MOVE"
+    move_host: str = "127.0.0.1"
+    move_port: Port = 11114
+    commitment: bool = False
+    commitment_hours: float = Field(default=6, gt=0)
+
+    @model_validator(mode="after")
+    def _comes_back_as_it_goes(self) -> Self:
+        if self.tls.enabled and self.read_back == "c-move":
+            raise ValueError("read_back: what c-move brings back comes in clear text; with tls use c-get")
+        return self
 
 
 class StowDestination(_Destination):
@@ -56,6 +68,7 @@ class StowDestination(_Destination):
     password_file: Path | None = None
     password_env: str | None = None
     ca_file: Path | None = None
+    read_back: Literal["wado-rs", "none"] = "wado-rs"
     certificate_file: Path | None = None
     private_key_file: Path | None = None
 

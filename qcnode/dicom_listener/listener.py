@@ -41,6 +41,11 @@ class DicomListener:
         self.port = int(server.server_address[1])
         self._lobby = Lobby(server.socket, context, settings.request_timeout_seconds, self)
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether the thread that takes connections is there."""
+        return self._lobby.is_open
+
     def open(self, callers: Callers[Any], everyone: bool) -> None:
         """Let callers in. `everyone`: whoever they are."""
         self._admission = Admission(self._settings, callers, everyone, self._count)

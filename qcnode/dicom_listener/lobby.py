@@ -64,6 +64,11 @@ class Lobby:
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._thread.start()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the thread that serves is there."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Send everybody away who has not asked yet, and close the listening socket."""
         self._rope.close()

@@ -1,5 +1,10 @@
 """Who was turned away by the DICOM listeners. Never changed after a release."""
 
+from qcnode.store.migrations import apply
+
+revision = "0010_rejected_callers"
+down_revision = "0009_proofs"
+
 STATEMENTS = (
     """
     CREATE TABLE rejected_caller (
@@ -18,3 +23,8 @@ STATEMENTS = (
     """,
     "CREATE INDEX rejected_caller_by_time ON rejected_caller (last_at)",
 )
+
+
+def upgrade() -> None:
+    """Take the step."""
+    apply(STATEMENTS)
