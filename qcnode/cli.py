@@ -128,9 +128,10 @@ def doctor(
     console.print(f"[green]ok  [/] configuration: {escape(str(config))}", soft_wrap=True)
     failed = False
     for check in examine(settings, notify=notify):
-        console.print(f"{'[green]ok  [/]' if check.ok else '[red]FAIL[/]'} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
-        if not check.ok:
-            failed = True
+        mark = "[red]FAIL[/]" if not check.ok else "[yellow]warn[/]" if check.is_warning else "[green]ok  [/]"
+        console.print(f"{mark} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
+        failed |= not check.ok
+        if not check.ok or check.is_warning:
             console.print(f"     → {escape(check.advice)}", soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 
@@ -169,6 +170,24 @@ def status(config: ConfigOption = Path("config.yaml")) -> None:
         for row in rows:
             table.add_row(*(escape(str(cell)) for cell in row))
         console.print(table if rows else f"[bold]{title}[/]: nothing")
+
+
+@app.command()
+def callers(config: ConfigOption = Path("config.yaml")) -> None:
+    """Who was turned away by the DICOM listeners, why, how often, and the line of config.yaml that would let them in."""
+    from qcnode.rejection import REASONS
+    from qcnode.store.database import open_database
+    from qcnode.store.rejected_callers import RejectedCallers
+
+    database = open_database(load_config(config).storage.directory)
+    found = RejectedCallers(database).list()
+    database.close()
+    table = Table("last", "first", "times", "listener", "from", "calls itself", "calls", "why", "to let it in")
+    for caller, times in found:
+        when = (f"{at:%Y-%m-%d %H:%M}" for at in (times.last_at, times.first_at))
+        said = (caller.listener, caller.address, caller.calling_ae_title, caller.called_ae_title, REASONS.get(caller.reason, caller.reason))
+        table.add_row(*when, str(times.count), *(escape(cell) for cell in (*said, caller.config_line or "")))
+    console.print(table if found else "Nobody has been turned away.")
 
 
 def _outcome_table(outcomes: list[Outcome]) -> Table:

@@ -14,6 +14,7 @@ from qcnode.clock import utc_now
 from qcnode.config import Config, Task
 from qcnode.deliver.destination import Check
 from qcnode.deliver.opening import open_destination
+from qcnode.edge import check_edge
 from qcnode.errors import QCNodeError
 from qcnode.notify.step import open_channel
 from qcnode.store.database import open_database
@@ -33,6 +34,7 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
     for name, task in config.tasks.items():
         if task.enabled:
             yield from _weights(config, name, task)
+    yield from check_edge(config, utc_now())
     for settings in config.destinations:
         try:
             yield from open_destination(settings, config.listen.ae_title).check()

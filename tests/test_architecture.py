@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "rejection", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -21,6 +21,7 @@ ROAD = BOTTOM | {
     "report.inputs",
     "store",
     "tasks",
+    "tls",
 }
 ALLOWED = {
     "": set(),
@@ -31,16 +32,18 @@ ALLOWED = {
     "headers": {"case", "errors"},
     "outcome": {"case", "regions"},
     "regions": set(),
+    "rejection": set(),
     "uids": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
     "config": {"case", "errors"},
-    "dicom_listener": BOTTOM | {"config"},
+    "tls": {"config", "errors"},
+    "dicom_listener": BOTTOM | {"clock", "config", "tls"},
     "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox", "store.backlog"},
     "imaging": BOTTOM,
     "assess": BOTTOM | {"imaging"},
     "report": BOTTOM | {"imaging"},
-    "deliver": BOTTOM | {"config"},
+    "deliver": BOTTOM | {"config", "tls"},
     "drift": set(),
     "store": BOTTOM | {"drift"},
     "observe": BOTTOM | {"config", "store"},
@@ -53,13 +56,14 @@ ALLOWED = {
     "cohort": BOTTOM | {"store"},
     "ups": BOTTOM | {"config", "dicom_listener", "report", "store", "review"},
     "notify": BOTTOM | {"config", "store", "deliver.destination", "review", "drift"},
-    "web": BOTTOM | {"config", "store", "review", "drift"},
+    "web": BOTTOM | {"config", "store", "review", "drift", "tls"},
     "workers": ROAD | {"review", "judging.assignment"},
     "directory": ROAD | {"judging"},
     "schedule": ROAD | {"workers"},
     "node": ROAD
     | {"judging.opening", "judging.process", "dicom_listener", "workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
-    "doctor": ROAD,
+    "edge": {"config", "deliver.destination", "errors", "tls"},
+    "doctor": ROAD | {"edge"},
     "status": ROAD,
     "audit": BOTTOM | {"config", "deliver", "store"},
     "backup": BOTTOM | {"config", "store"},
@@ -83,6 +87,7 @@ ONLY_IN = {
     "starlette": ("qcnode.web",),
     "uvicorn": ("qcnode.web.server",),
     "argon2": ("qcnode.web.passwords",),
+    "cryptography": ("qcnode.tls",),
     "prometheus_client": ("qcnode.observe",),
     "typer": ("qcnode.cli", "training.cli"),
 }
