@@ -15,6 +15,7 @@ from rich.table import Table
 from qcnode import __version__
 from qcnode.case import Verdict
 from qcnode.cli_backup import backup, restore
+from qcnode.cli_outbox import outbox_app
 from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
 from qcnode.clock import utc_now
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(worklist_app, name="worklist")
 app.add_typer(users_app, name="users")
+app.add_typer(outbox_app, name="outbox")
 app.command()(backup)
 app.command()(restore)
 console = Console()

@@ -18,7 +18,7 @@ from qcnode.case import Verdict
 from qcnode.clock import utc_now
 from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
-from qcnode.deliver.opening import kinds_by_destination, open_destination
+from qcnode.deliver.opening import kinds_by_destination, open_destination, unproven_by_choice
 from qcnode.dicom_listener import DicomListener, Rejections
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.back_pressure import BackPressure, Marks
@@ -143,10 +143,13 @@ class Node:
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
-        purge = PurgeStep(inbox, ResultRetention(database), config.storage, config.matching, utc_now, inbox.free_bytes)
+        no_proof = unproven_by_choice(config)
+        purge = PurgeStep(inbox, ResultRetention(database, no_proof), config.storage, config.matching, utc_now, inbox.free_bytes)
         scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now), purge)
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
+        on_deliveries = partial(watch.look_at_deliveries, Outbox(database), no_proof)
+        scheduler.add_job(on_deliveries, "interval", minutes=5, id="deliveries", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
         proofs = Proofs(database, announce)
         workers += open_proving(config, proofs, f"{os.getpid()}", utc_now)

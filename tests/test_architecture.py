@@ -71,8 +71,22 @@ ALLOWED = {
     "demo": ROAD | {"imaging", "node", "web.passwords"},
     "cli_worklist": ROAD | {"review", "cohort"},
     "cli_users": ROAD | {"web.passwords"},
+    "cli_outbox": ROAD,
     "cli_backup": ROAD | {"backup"},
-    "cli": ROAD | {"cli_backup", "node", "directory", "judging.here", "doctor", "status", "audit", "demo", "cli_worklist", "cli_users"},
+    "cli": ROAD
+    | {
+        "audit",
+        "cli_backup",
+        "cli_outbox",
+        "cli_users",
+        "cli_worklist",
+        "demo",
+        "directory",
+        "doctor",
+        "judging.here",
+        "node",
+        "status",
+    },
     "__main__": {"cli"},
     "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }
