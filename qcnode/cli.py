@@ -141,6 +141,7 @@ def doctor(
 @app.command()
 def audit(
     config: ConfigOption = Path("config.yaml"),
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no destination what it holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
     """Prove that everything accepted is there and every answer is where it belongs, once; or list what differs. The node may run.
@@ -152,8 +153,8 @@ def audit(
     settings = load_config(config)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as progress:
-        bar = progress.add_task("files", total=None)
-        report = audit_node(settings, on_progress=lambda done, total: progress.update(bar, completed=done, total=total))
+        bar = progress.add_task("objects", total=None)
+        report = audit_node(settings, offline=offline, on_progress=lambda done, total: progress.update(bar, completed=done, total=total))
     if as_json:
         sys.stdout.write(report.as_json() + "\n")
     else:

@@ -24,11 +24,13 @@ from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
+from qcnode.store.proofs import Proofs
 from qcnode.store.worklist import Decision, Judgement, Worklist
 from qcnode.workers.assess import settled_result
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
+from qcnode.workers.prove import ProveStep
 
 LATER = at(3600)
 
@@ -36,6 +38,7 @@ LATER = at(3600)
 def write_config(path: Path, storage: Path, pacs: DemoPacs) -> Config:
     """A configuration file for a node that answers `pacs`."""
     destination = {"name": "pacs", "kind": "c-store", "ae_title": pacs.ae_title, "host": pacs.host, "port": pacs.port}
+    destination |= {"summary_image": False}
     sections = {
         "storage": {"directory": str(storage), "minimum_free_mb": 1},
         "destinations": [destination],
@@ -84,12 +87,14 @@ def receive(inbox: Inbox, dataset: Dataset) -> None:
 
 
 def deliver(config: Config, database: Database) -> None:
-    """Send whatever is due."""
+    """Send whatever is due, and prove it."""
     for settings in config.destinations:
         destination, folder = open_destination(settings, "QCNODE"), config.storage.directory / "outbox" / settings.name
-        step = DeliverStep(Outbox(database), destination, True, folder, config.retry, "w", lambda: LATER)
-        while step():
-            pass
+        send = DeliverStep(Outbox(database), destination, True, folder, config.retry, "w", lambda: LATER)
+        prove = ProveStep(Proofs(database), destination, True, None, timedelta(), config.retry, "w", lambda: LATER)
+        for step in (send, prove):
+            while step():
+                pass
 
 
 def _decide(config: Config, database: Database) -> None:
