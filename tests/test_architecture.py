@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -25,6 +25,7 @@ ROAD = BOTTOM | {
 ALLOWED = {
     "": set(),
     "case": set(),
+    "commitment": {"headers"},
     "errors": {"case"},
     "tissues": {"case"},
     "headers": {"case", "errors"},
@@ -35,14 +36,14 @@ ALLOWED = {
     "clock": set(),
     "config": {"case", "errors"},
     "dicom_listener": BOTTOM | {"config"},
-    "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox"},
+    "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox", "store.backlog"},
     "imaging": BOTTOM,
     "assess": BOTTOM | {"imaging"},
     "report": BOTTOM | {"imaging"},
     "deliver": BOTTOM | {"config"},
     "drift": set(),
     "store": BOTTOM | {"drift"},
-    "observe": BOTTOM | {"config"},
+    "observe": BOTTOM | {"config", "store"},
     "pipeline": BOTTOM | {"imaging", "assess", "report"},
     "tasks": BOTTOM | {"config", "pipeline", "assess", "ingest"},
     "review": BOTTOM | {"config", "store", "drift"},
@@ -55,27 +56,32 @@ ALLOWED = {
     "workers": ROAD | {"review"},
     "directory": ROAD,
     "schedule": ROAD | {"workers"},
-    "node": ROAD | {"workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
+    "node": ROAD | {"dicom_listener", "workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
     "doctor": ROAD,
     "status": ROAD,
+    "audit": BOTTOM | {"config", "deliver", "store"},
+    "backup": BOTTOM | {"config", "store"},
     "demo.phantom": BOTTOM | {"imaging"},
     "demo": ROAD | {"imaging", "node", "web.passwords"},
     "cli_worklist": ROAD | {"review", "cohort"},
     "cli_users": ROAD | {"web.passwords"},
-    "cli": ROAD | {"node", "directory", "doctor", "status", "demo", "cli_worklist", "cli_users"},
+    "cli_backup": ROAD | {"backup"},
+    "cli": ROAD | {"cli_backup", "node", "directory", "doctor", "status", "audit", "demo", "cli_worklist", "cli_users"},
     "__main__": {"cli"},
     "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }
 ONLY_IN = {
-    "pynetdicom": ("qcnode.dicom_listener", "qcnode.ingest", "qcnode.ups.scp", "qcnode.deliver.c_store", "qcnode.demo.pacs"),
+    "pynetdicom": ("qcnode.dicom_listener", "qcnode.ingest", "qcnode.ups.scp", "qcnode.deliver", "qcnode.demo.pacs"),
     "dicomweb_client": ("qcnode.deliver.stow_rs",),
     "sqlalchemy": ("qcnode.store",),
+    "alembic": ("qcnode.store.migrations",),
     "torch": ("qcnode.assess", "training"),
     "SimpleITK": ("qcnode.imaging",),
     "fastapi": ("qcnode.web",),
     "starlette": ("qcnode.web",),
     "uvicorn": ("qcnode.web.server",),
     "argon2": ("qcnode.web.passwords",),
+    "prometheus_client": ("qcnode.observe",),
     "typer": ("qcnode.cli", "training.cli"),
 }
 MODULES = sorted(p for package in ("qcnode", "training") for p in (ROOT / package).rglob("*.py"))
