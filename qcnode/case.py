@@ -66,6 +66,7 @@ class ReasonCode(StrEnum):
     CONTRAST_MISSING = "contrast-missing"
     CONTRAST_AMBIGUOUS = "contrast-ambiguous"
     FRAME_OF_REFERENCE_DIFFERS = "frame-of-reference-differs"
+    TOO_LARGE = "too-large"  # more frames, voxels, items or inflated bytes than qcnode reads
     # qcnode itself
     ASSESSMENT_FAILED = "assessment-failed"
 

@@ -14,13 +14,13 @@ from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
+from pydicom.dataset import Dataset
 
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.verdict import Limits, judge
 from qcnode.case import Assessment, Case, Prediction, Reason, ReasonCode, ResultObject, Stack, Verdict
 from qcnode.errors import Rejected
-from qcnode.headers import read_header
+from qcnode.headers import read_dataset, read_header
 from qcnode.headers.particulars import read_particulars
 from qcnode.imaging.grid import Grid, Volume, resampled
 from qcnode.imaging.read_seg import read_segmentation
@@ -203,7 +203,7 @@ def _report_inputs(
     return ReportInputs(
         case=case,
         assessment=assessment,
-        query=pydicom.dcmread(case.query.path, stop_before_pixels=True),
+        query=read_dataset(case.query.path, stop_before_pixels=True),
         sources=_headers(drawn_on),
         further_sources=_headers(further),
         planes=planes,
@@ -219,10 +219,10 @@ def _report_inputs(
     )
 
 
-def _headers(stacks: Iterable[Stack]) -> tuple[pydicom.Dataset, ...]:
+def _headers(stacks: Iterable[Stack]) -> tuple[Dataset, ...]:
     """Each instance of the stacks once, without its pixels."""
     paths = dict.fromkeys(frame.path for stack in stacks for frame in stack.frames)
-    return tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in paths)
+    return tuple(read_dataset(path, stop_before_pixels=True) for path in paths)
 
 
 def _outcome(inputs: ReportInputs, objects: tuple[ResultObject, ...], timings_ms: dict[str, float]) -> Outcome:
