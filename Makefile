@@ -33,6 +33,9 @@ security: $(VENV)/.dev-ready  ## bandit, known vulnerabilities of what is instal
 sbom: $(VENV)/.dev-ready  ## the runtime dependencies with their licences as CycloneDX JSON, dist/qcnode.cdx.json
 	$(VENV)/bin/python tests/supply_chain.py sbom dist/qcnode.cdx.json
 
+soak: $(VENV)/.dev-ready  ## half an hour of the highest load that this machine sustains, against Orthanc; SOAK_ARGS="--minutes 3 --settle 1"
+	$(VENV)/bin/python tests/peers/soak.py $(SOAK_ARGS)
+
 clean:  ## remove the virtual environment and the tools' caches; var/ (received objects, results) stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
 
