@@ -8,18 +8,20 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 
+from qcnode.assess.inference import QCPredictor
 from qcnode.assess.model_card import ReviewFacts
 from qcnode.clock import utc_now
 from qcnode.config import Config, Task
 from qcnode.deliver.destination import Check
 from qcnode.deliver.opening import open_destination, unproven_by_choice
+from qcnode.edge import check_edge
 from qcnode.errors import QCNodeError
 from qcnode.notify.step import open_channel
 from qcnode.store.database import open_database
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
 from qcnode.store.result_retention import ResultRetention
-from qcnode.tasks import load_tasks, weights_directory
+from qcnode.tasks import load_tasks
 
 
 def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
@@ -33,6 +35,7 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
     for name, task in config.tasks.items():
         if task.enabled:
             yield from _weights(config, name, task)
+    yield from check_edge(config, utc_now())
     for settings in config.destinations:
         try:
             yield from open_destination(settings, config.listen.ae_title).check()
@@ -128,15 +131,16 @@ def _weights(config: Config, name: str, task: Task) -> Iterator[Check]:
     subject = f"weights {name}"
     try:
         judged = load_tasks(config.model_copy(update={"tasks": {name: task}}))[name]
+        predictor = QCPredictor(judged.directory, device=config.inference.device, threads=config.inference.threads)
     except QCNodeError as error:
         yield Check(subject, False, str(error), "install the weights again, or correct tasks in config.yaml")
         return
-    card = judged.judge.predictor.card
-    yield Check(subject, True, f"{card.name} {card.version}, digest verified, {weights_directory(task.weights)}", "")
+    card = judged.card
+    yield Check(subject, True, f"{card.name} {card.version}, digest verified, {judged.directory}", "")
     yield Check(f"terms {name}", True, card.training.terms, "")
     if card.reviews is not None:
         yield _threshold(name, task, card.reviews)
-    yield Check(f"device {name}", True, judged.judge.predictor.device, "")
+    yield Check(f"device {name}", True, predictor.device, "")
 
 
 def _threshold(name: str, task: Task, reviews: ReviewFacts) -> Check:

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "rejection", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -21,6 +21,7 @@ ROAD = BOTTOM | {
     "report.inputs",
     "store",
     "tasks",
+    "tls",
 }
 ALLOWED = {
     "": set(),
@@ -31,33 +32,38 @@ ALLOWED = {
     "headers": {"case", "errors"},
     "outcome": {"case", "regions"},
     "regions": set(),
+    "rejection": set(),
     "uids": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
     "config": {"case", "errors"},
-    "dicom_listener": BOTTOM | {"config"},
+    "tls": {"config", "errors"},
+    "dicom_listener": BOTTOM | {"clock", "config", "tls"},
     "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox", "store.backlog"},
     "imaging": BOTTOM,
     "assess": BOTTOM | {"imaging"},
     "report": BOTTOM | {"imaging"},
-    "deliver": BOTTOM | {"config"},
+    "deliver": BOTTOM | {"config", "tls"},
     "drift": set(),
     "store": BOTTOM | {"drift"},
     "observe": BOTTOM | {"config", "store"},
     "pipeline": BOTTOM | {"imaging", "assess", "report"},
-    "tasks": BOTTOM | {"config", "pipeline", "assess", "ingest"},
+    "tasks": BOTTOM | {"config", "assess", "ingest"},
+    "judging": ROAD,
     "review": BOTTOM | {"config", "store", "drift"},
     "decisions": BOTTOM | {"config", "report", "store"},
     "cohort.format": BOTTOM,
     "cohort": BOTTOM | {"store"},
     "ups": BOTTOM | {"config", "dicom_listener", "report", "store", "review"},
     "notify": BOTTOM | {"config", "store", "deliver.destination", "review", "drift"},
-    "web": BOTTOM | {"config", "store", "review", "drift"},
-    "workers": ROAD | {"review"},
-    "directory": ROAD,
+    "web": BOTTOM | {"config", "store", "review", "drift", "tls"},
+    "workers": ROAD | {"review", "judging.assignment"},
+    "directory": ROAD | {"judging"},
     "schedule": ROAD | {"workers"},
-    "node": ROAD | {"dicom_listener", "workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
-    "doctor": ROAD,
+    "node": ROAD
+    | {"judging.opening", "judging.process", "dicom_listener", "workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
+    "edge": {"config", "deliver.destination", "errors", "tls"},
+    "doctor": ROAD | {"edge"},
     "status": ROAD,
     "audit": BOTTOM | {"config", "deliver", "store"},
     "backup": BOTTOM | {"config", "store"},
@@ -67,7 +73,20 @@ ALLOWED = {
     "cli_users": ROAD | {"web.passwords"},
     "cli_outbox": ROAD,
     "cli_backup": ROAD | {"backup"},
-    "cli": ROAD | {"cli_backup", "node", "directory", "doctor", "status", "audit", "demo", "cli_worklist", "cli_users", "cli_outbox"},
+    "cli": ROAD
+    | {
+        "audit",
+        "cli_backup",
+        "cli_outbox",
+        "cli_users",
+        "cli_worklist",
+        "demo",
+        "directory",
+        "doctor",
+        "judging.here",
+        "node",
+        "status",
+    },
     "__main__": {"cli"},
     "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }
@@ -82,6 +101,7 @@ ONLY_IN = {
     "starlette": ("qcnode.web",),
     "uvicorn": ("qcnode.web.server",),
     "argon2": ("qcnode.web.passwords",),
+    "cryptography": ("qcnode.tls",),
     "prometheus_client": ("qcnode.observe",),
     "typer": ("qcnode.cli", "training.cli"),
 }

@@ -17,6 +17,7 @@ from web_samples import open_site
 from qcnode.case import Verdict
 from qcnode.config import Config, Matching, ReviewSettings, Storage
 from qcnode.doctor import examine
+from qcnode.judging.here import JudgeHere
 from qcnode.review import Review
 from qcnode.store.database import Database, open_database
 from qcnode.store.inbox import Inbox
@@ -192,7 +193,7 @@ def test_a_later_report_still_names_the_one_before(store: Store) -> None:
     store.put("1", Verdict.PASS)
     store.deliver("1")
     store.jobs.put_case(case("late", query="2.25.1"), at(0))
-    step = AssessStep(store.jobs, {}, store.directory / "results", {}, "w", store.now, "1", lambda: None)
+    step = AssessStep(store.jobs, JudgeHere({}, "1"), store.directory / "results", {}, "w", store.now, lambda: None)
     claimed = store.jobs.claim("w", at(0), timedelta(seconds=9))
     assert claimed
     assert claimed.case.predecessor_case_id == "1"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from made_judges import told_pipeline
 from moved_clock import Clock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -21,18 +22,18 @@ from qcnode.case import QueryRef, Verdict
 from qcnode.config import Retry, ReviewSettings
 from qcnode.deliver.destination import CannotRetrieve, Check, DeliveryRefused
 from qcnode.demo.phantom_dicom import phantom_study
-from qcnode.errors import Retryable
-from qcnode.ingest.matching import ContrastRule, TaskRule
+from qcnode.errors import Retryable, where
+from qcnode.judging.here import JudgeHere
+from qcnode.judging.process import JudgingProcess
 from qcnode.review import Review
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Decision, Item, Judgement, Worklist
-from qcnode.tasks import JudgedTask
 from qcnode.workers.assess import ATTEMPTS, AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
-from qcnode.workers.worker import Worker, where
+from qcnode.workers.worker import Worker
 
 
 class ToldDestination:
@@ -219,19 +220,16 @@ def test_attributes_are_refreshed_once_before_the_first_send(database: Database,
     assert pydicom.dcmread(row.path).PatientName == "NEW^NAME"
 
 
-def assess_step(database: Database, clock: Clock, folder: Path, said: Exception) -> AssessStep:
+def assess_step(database: Database, clock: Clock, folder: Path, said: Exception, case_id: str = "a") -> AssessStep:
     query = phantom_study(5, phases=1, phase=0).queries[0].dataset
     query.save_as(folder / "query.dcm", enforce_file_format=True)
     judged = replace(
-        case("a", directory=folder), query=QueryRef(folder / "query.dcm", str(query.SeriesInstanceUID), str(query.SOPInstanceUID))
+        case(case_id, directory=folder), query=QueryRef(folder / "query.dcm", str(query.SeriesInstanceUID), str(query.SOPInstanceUID))
     )
     jobs = Jobs(database)
     jobs.put_case(judged, clock())
-    judge = judge_that_says(said)
-    card = judge.predictor.card
-    rule = TaskRule("cardiac-sax", card.structure_list(), card.tissue_list(), (ContrastRule("cine", ".*", None, None),))
-    tasks = {"cardiac-sax": JudgedTask(rule, judge)}
-    return AssessStep(jobs, tasks, folder / "results", EVERYTHING, "w", clock, "1", lambda: None)
+    judge = JudgeHere({"cardiac-sax": judge_that_says(said)}, "1")
+    return AssessStep(jobs, judge, folder / "results", EVERYTHING, "w", clock, lambda: None)
 
 
 def test_a_case_that_can_not_be_judged_goes_to_a_person(
@@ -249,6 +247,41 @@ def test_a_case_that_can_not_be_judged_goes_to_a_person(
     assert item.reasons[0].code == "assessment-failed"
     assert "PHANTOM" not in item.reasons[0].text
     assert not step()
+
+
+def test_a_case_that_kills_its_judge_goes_to_a_person_and_the_others_are_judged(database: Database, clock: Clock, tmp_path: Path) -> None:
+    """In a real process; what it died of stands in the reason, and the last attempt does not look at the images any more."""
+    judge = JudgingProcess(told_pipeline, deadline_seconds=60)
+    step = replace(assess_step(database, clock, tmp_path, RuntimeError(), "crash-1"), judge=judge)
+    poison = Jobs(database).cases_of_study("2.25.1")[0]
+    try:
+        for attempt in range(ATTEMPTS):
+            assert step()
+            assert Jobs(database).counts().cases == {"PENDING": 1} | ({"DONE": 1} if attempt else {})
+            if attempt == 0:
+                other = replace(poison, case_id="good", query=replace(poison.query, sop_instance_uid="2.25.9"), contrasts={})
+                Jobs(database).put_case(other, clock())
+                assert step()
+                assert Jobs(database).result("good") is not None
+            clock.pass_by(hours=1)
+        assert step()
+    finally:
+        judge.stop()
+    settled = Jobs(database).result(poison.case_id)
+    assert settled is not None
+    assert settled.verdict is Verdict.UNASSESSABLE
+    assert settled.reasons[0].text == f"judging failed {ATTEMPTS} times, at last because: the judging process died (signal 11)"
+
+
+def test_a_case_that_the_end_of_the_node_breaks_off_was_not_tried(database: Database, clock: Clock, tmp_path: Path) -> None:
+    judge = JudgingProcess(told_pipeline, deadline_seconds=60)
+    judge.stop()
+    step = replace(assess_step(database, clock, tmp_path, RuntimeError()), judge=judge)
+    assert step()
+    assert Jobs(database).counts().cases == {"PENDING": 1}
+    again = Jobs(database).claim("next node", clock(), timedelta(minutes=1))
+    assert again is not None
+    assert again.attempts == 1
 
 
 def test_a_final_decision_is_handed_on_until_that_succeeds(database: Database, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from qcnode.config.parts import AETitle, Port, Section, read_secret
+from qcnode.config.tls import DestinationTls
 
 
 class Retry(Section):
@@ -47,12 +48,19 @@ class CStoreDestination(_Destination):
     ae_title: AETitle
     host: str
     port: Port
+    tls: DestinationTls = DestinationTls()
     read_back: Literal["auto", "c-get", "c-move", "none"] = "auto"
     move_ae_title: AETitle = "QCNODE_MOVE"
     move_host: str = "127.0.0.1"
     move_port: Port = 11114
     commitment: bool = False
     commitment_hours: float = Field(default=6, gt=0)
+
+    @model_validator(mode="after")
+    def _comes_back_as_it_goes(self) -> Self:
+        if self.tls.enabled and self.read_back == "c-move":
+            raise ValueError("read_back: what c-move brings back comes in clear text; with tls use c-get")
+        return self
 
 
 class StowDestination(_Destination):
@@ -65,6 +73,14 @@ class StowDestination(_Destination):
     password_env: str | None = None
     ca_file: Path | None = None
     read_back: Literal["auto", "wado-rs", "none"] = "auto"
+    certificate_file: Path | None = None
+    private_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _key_has_a_certificate(self) -> Self:
+        if self.private_key_file is not None and self.certificate_file is None:
+            raise ValueError("private_key_file: needs certificate_file")
+        return self
 
     def password(self) -> str | None:
         """The secret, or None. Raises ConfigurationError where it is configured but not there."""

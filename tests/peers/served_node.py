@@ -47,6 +47,11 @@ class ServedNode:
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
         wait_for(self._echoes, 120, "the node to listen", explain=self.log_tail)
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def outcomes(self) -> dict[str, Outcome]:
         """The settled cases, by the SOP Instance UID of their query SEG."""
         found = [read_outcome(path.parent) for path in self.storage.glob("results/*/*/verdict.json")]
