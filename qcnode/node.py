@@ -18,11 +18,14 @@ from qcnode.case import Verdict
 from qcnode.clock import utc_now
 from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
-from qcnode.deliver.opening import kinds_by_destination, open_destination
+from qcnode.deliver.opening import kinds_by_destination, open_destination, unproven_by_choice
 from qcnode.dicom_listener import DicomListener, Rejections
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.back_pressure import BackPressure, Marks
+from qcnode.ingest.matching import TaskRule
 from qcnode.ingest.storage_scp import start_storage_scp
+from qcnode.judging.opening import open_judge
+from qcnode.judging.process import JudgingProcess
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
@@ -45,7 +48,7 @@ from qcnode.store.proofs import Proofs
 from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.store.result_retention import ResultRetention
 from qcnode.store.worklist import Worklist
-from qcnode.tasks import JudgedTask, load_tasks
+from qcnode.tasks import load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
 from qcnode.web.server import WebServer, start_web
 from qcnode.workers.assess import AssessStep
@@ -54,7 +57,7 @@ from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
 from qcnode.workers.open_proving import open_proving, report_keeper
 from qcnode.workers.purge import PurgeStep
-from qcnode.workers.worker import Worker
+from qcnode.workers.worker import LEASE, Worker
 
 log = logging.getLogger(__name__)
 
@@ -131,22 +134,29 @@ class Node:
         release_leases(database)
         if recovery.lost:
             log.error("%d acknowledged objects have lost their file", len(recovery.lost))
-        tasks = load_tasks(config)
+        rules = [task.rule for task in load_tasks(config).values()]
+        judge = JudgingProcess(
+            partial(open_judge, config), deadline_seconds=config.inference.deadline_seconds, memory_mb=config.inference.memory_mb
+        )
         announce = Rules(config.notifications)
-        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, tasks)
+        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, rules, judge)
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
-        purge = PurgeStep(inbox, ResultRetention(database), config.storage, config.matching, utc_now, inbox.free_bytes)
+        no_proof = unproven_by_choice(config)
+        purge = PurgeStep(inbox, ResultRetention(database, no_proof), config.storage, config.matching, utc_now, inbox.free_bytes)
         scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now), purge)
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
+        on_deliveries = partial(watch.look_at_deliveries, Outbox(database), no_proof)
+        scheduler.add_job(on_deliveries, "interval", minutes=5, id="deliveries", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
         proofs = Proofs(database, announce)
         workers += open_proving(config, proofs, f"{os.getpid()}", utc_now)
         for worker in workers:
             worker.start()
             started.callback(worker.join)
+        started.callback(judge.stop)
         for worker in workers:
             started.callback(worker.stop)
         scheduler.start()
@@ -228,7 +238,9 @@ class Node:
         self.monitoring_port = server.port
         log.info("figures and health are at http://%s:%d/", settings.host, server.port)
 
-    def _workers(self, jobs: Jobs, outbox: Outbox, inbox: Inbox, tasks: dict[str, JudgedTask]) -> tuple[MatchStep, list[Worker]]:
+    def _workers(
+        self, jobs: Jobs, outbox: Outbox, inbox: Inbox, rules: list[TaskRule], judge: JudgingProcess
+    ) -> tuple[MatchStep, list[Worker]]:
         """The matching step, and the workers: matching first, then assessing, then one per destination."""
         config = self._config
         owner = f"{os.getpid()}"
@@ -253,24 +265,26 @@ class Node:
             for worker in delivering:
                 worker.wake.set()
 
+        lease = timedelta(seconds=config.inference.deadline_seconds) + LEASE
         assessing = Worker(
             "assess",
             AssessStep(
                 jobs=jobs,
-                tasks=tasks,
+                judge=judge,
                 results=config.storage.directory / "results",
                 wanted_kinds=kinds_by_destination(config),
                 owner=owner,
                 now=utc_now,
-                version=__version__,
                 on_result=wake_delivery,
                 sampling=_sampling(config.review),
+                lease=lease,
             ),
+            lease=lease,
         )
         match = MatchStep(
             inbox=inbox,
             jobs=jobs,
-            tasks=tasks,
+            rules=rules,
             settings=config.matching,
             archive=destinations[config.matching.archive] if config.matching.archive else None,
             now=utc_now,

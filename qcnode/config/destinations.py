@@ -13,11 +13,15 @@ from qcnode.config.tls import DestinationTls
 
 
 class Retry(Section):
-    """Back-off of deliveries: doubling from first_seconds to longest_seconds, given up after give_up_hours."""
+    """Back-off of deliveries: doubling from first_seconds to longest_seconds, given up after give_up_hours.
+
+    alarm_hours: a delivery that is open for longer is an alarm of `qcnode status` and `qcnode doctor`.
+    """
 
     first_seconds: float = Field(default=10, gt=0)
     longest_seconds: float = Field(default=1800, gt=0)
     give_up_hours: float = Field(default=96, gt=0)
+    alarm_hours: float = Field(default=24, gt=0)
 
     def wait(self, attempts: int, age: timedelta) -> timedelta | None:
         """How long to wait after the `attempts`-th failure; None where what is `age` old is given up."""
@@ -45,7 +49,7 @@ class CStoreDestination(_Destination):
     host: str
     port: Port
     tls: DestinationTls = DestinationTls()
-    read_back: Literal["c-get", "c-move", "none"] = "c-get"
+    read_back: Literal["auto", "c-get", "c-move", "none"] = "auto"
     move_ae_title: AETitle = "QCNODE_MOVE"
     move_host: str = "127.0.0.1"
     move_port: Port = 11114
@@ -68,7 +72,7 @@ class StowDestination(_Destination):
     password_file: Path | None = None
     password_env: str | None = None
     ca_file: Path | None = None
-    read_back: Literal["wado-rs", "none"] = "wado-rs"
+    read_back: Literal["auto", "wado-rs", "none"] = "auto"
     certificate_file: Path | None = None
     private_key_file: Path | None = None
 

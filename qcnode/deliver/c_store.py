@@ -106,7 +106,7 @@ class CStore:
             return dataset
         listed = self.instances(study_instance_uid, series_instance_uid)
         if listed is None or sop_instance_uid in listed:
-            raise Retryable(f"{self.name}: failed to send {sop_instance_uid} by {self._settings.read_back}")
+            raise Retryable(f"{self.name}: failed to send {sop_instance_uid} when it was asked for it")
         return None
 
     def study_attributes(self, study_instance_uid: str) -> Dataset | None:
