@@ -82,8 +82,8 @@ class ServedNode:
             database.close()
 
     def has_answered(self) -> bool:
-        """Whether every object of every settled case is delivered, and nothing else is on its way."""
-        return self.deliveries() == {"DELIVERED": sum(len(outcome.objects) for outcome in self.outcomes().values())}
+        """Whether every object of every settled case is delivered and proven, and nothing else is on its way."""
+        return self.deliveries() == {"PROVEN": sum(len(outcome.objects) for outcome in self.outcomes().values())}
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another command of the program on this node's configuration."""
