@@ -14,6 +14,7 @@ from rich.table import Table
 
 from qcnode import __version__
 from qcnode.case import Verdict
+from qcnode.cli_backup import backup, restore
 from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
 from qcnode.clock import utc_now
@@ -21,6 +22,7 @@ from qcnode.config import Config, load_config
 from qcnode.errors import ConfigurationError, QCNodeError
 from qcnode.outcome import Outcome
 
+EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 EXIT_UNASSESSABLE = 3
 EXIT_NO_SEG = 4
@@ -33,6 +35,8 @@ app = typer.Typer(
 )
 app.add_typer(worklist_app, name="worklist")
 app.add_typer(users_app, name="users")
+app.command()(backup)
+app.command()(restore)
 console = Console()
 errors = Console(stderr=True)
 
@@ -128,6 +132,30 @@ def doctor(
             failed = True
             console.print(f"     → {escape(check.advice)}", soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def audit(
+    config: ConfigOption = Path("config.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Prove that everything accepted is there and every answer is where it belongs, once; or list what differs. The node may run.
+
+    Exit codes: 0 nothing differs; 1 something does; 2 wrong usage or configuration.
+    """
+    from qcnode.audit.run import audit as audit_node
+
+    settings = load_config(config)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        bar = progress.add_task("files", total=None)
+        report = audit_node(settings, on_progress=lambda done, total: progress.update(bar, completed=done, total=total))
+    if as_json:
+        sys.stdout.write(report.as_json() + "\n")
+    else:
+        for line in report.as_lines():
+            console.print(escape(line), soft_wrap=True, highlight=False)
+    raise typer.Exit(EXIT_FINDINGS if report.findings else 0)
 
 
 @app.command()

@@ -51,10 +51,17 @@ def reject_caller(association: Any) -> None:
 class DicomListener:
     """A running listener."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, thread: threading.Thread) -> None:
+        """`thread`: in which `server` takes associations."""
         self._server = server
+        self._thread = thread
         self._stopped = False
         self.port = int(server.server_address[1])
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the thread that takes associations is there."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Take no further associations, end the open ones, and wait for what is being answered. A second call does nothing."""
@@ -81,13 +88,15 @@ def start_listener(settings: Listener, section: str, contexts: Sequence[Presenta
     application_entity.maximum_pdu_size = _MAXIMUM_PDU_BYTES
     for name in ("network_timeout", "acse_timeout", "dimse_timeout"):
         setattr(application_entity, name, settings.network_timeout_seconds)
+    before = set(threading.enumerate())
     try:
         server = application_entity.start_server(
             (settings.host, settings.port), block=False, evt_handlers=handlers, contexts=list(contexts)
         )
     except OSError as error:
         raise ConfigurationError(f"{section}: can not listen on {settings.host}:{settings.port}: {error.strerror}") from error
-    return DicomListener(server)
+    (thread,) = (t for t in threading.enumerate() if t not in before and t.name.startswith("AcceptorServer@"))
+    return DicomListener(server, thread)
 
 
 def _end(association: Any) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
+from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -20,21 +18,29 @@ from qcnode.clock import utc_now
 from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
 from qcnode.deliver.opening import kinds_by_destination, open_destination
-from qcnode.errors import ConfigurationError
+from qcnode.dicom_listener import DicomListener
+from qcnode.ingest.back_pressure import BackPressure, Marks
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
+from qcnode.observe.health import Health
+from qcnode.observe.metrics import Tally, Watched, make_registry
+from qcnode.observe.server import MonitoringServer
 from qcnode.review import Review
 from qcnode.sampling import Sampling
 from qcnode.schedule import open_schedule, set_quiet_timer
+from qcnode.store.backlog import measure_load
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.leases import release_leases
+from qcnode.store.node_lock import only_node
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
+from qcnode.store.proofs import Proofs
+from qcnode.store.result_retention import ResultRetention
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
@@ -43,6 +49,8 @@ from qcnode.workers.assess import AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
+from qcnode.workers.open_proving import open_proving, report_keeper
+from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -70,6 +78,7 @@ class Node:
         self.port = config.listen.port
         self.web_port: int | None = None
         self.ups_port: int | None = None
+        self.monitoring_port: int | None = None
         self._web: WebServer | None = None
 
     def start(self) -> None:
@@ -100,7 +109,7 @@ class Node:
     def _start(self, started: ExitStack) -> None:
         config = self._config
         directory = config.storage.directory
-        started.enter_context(_only_node(directory))
+        started.enter_context(only_node(directory))
         database = open_database(directory)
         started.callback(database.close)
         inbox = Inbox(database, directory, config.storage.minimum_free_mb * 2**20)
@@ -114,10 +123,13 @@ class Node:
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
-        scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now))
+        purge = PurgeStep(inbox, ResultRetention(database), config.storage, config.matching, utc_now, inbox.free_bytes)
+        scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now), purge)
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
+        proofs = Proofs(database, announce)
+        workers += open_proving(config, proofs, f"{os.getpid()}", utc_now)
         for worker in workers:
             worker.start()
             started.callback(worker.join)
@@ -130,11 +142,24 @@ class Node:
             workers[0].wake.set()
             set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
 
-        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored)
+        answered = Tally()
+        back_pressure = BackPressure(Marks.of(config.listen, config.storage), partial(measure_load, database))
+        listener = start_storage_scp(
+            config.listen,
+            inbox,
+            now=utc_now,
+            on_stored=on_stored,
+            back_pressure=back_pressure,
+            on_report=report_keeper(config, proofs, utc_now),
+            on_answer=answered.add,
+        )
         started.callback(listener.stop)
         self.port = listener.port
+        listeners = {"listen": listener}
         if config.ups.enabled:
-            self._start_ups(started, scheduler, database, review)
+            listeners["ups"] = self._start_ups(started, scheduler, database, review)
+        if config.monitoring.enabled:
+            self._start_monitoring(started, database, workers, listeners, answered)
         if config.web.enabled:
             web = start_web(config, database, review, utc_now, __version__)
             started.callback(web.stop)
@@ -142,7 +167,7 @@ class Node:
             log.info("the worklist is at http://%s:%d/", config.web.host, web.port)
         log.info("qcnode %s listens as %s on %s:%d", __version__, config.listen.ae_title, config.listen.host, self.port)
 
-    def _start_ups(self, started: ExitStack, scheduler: BackgroundScheduler, database: Database, review: Review) -> None:
+    def _start_ups(self, started: ExitStack, scheduler: BackgroundScheduler, database: Database, review: Review) -> DicomListener:
         settings = self._config.ups
         worklist = open_ups_worklist(self._config, database, review, utc_now)
         timing = {"seconds": 15, "next_run_time": utc_now(), "misfire_grace_time": None}
@@ -151,6 +176,25 @@ class Node:
         started.callback(listener.stop)
         self.ups_port = listener.port
         log.info("the worklist listens for workstations as %s on %s:%d", settings.ae_title, settings.host, listener.port)
+        return listener
+
+    def _start_monitoring(
+        self, started: ExitStack, database: Database, workers: list[Worker], listeners: dict[str, DicomListener], answered: Tally
+    ) -> None:
+        storage, settings = self._config.storage, self._config.monitoring
+
+        def working() -> dict[str, bool]:
+            return {worker.name: worker.is_well for worker in workers}
+
+        def listening() -> dict[str, bool]:
+            return {name: listener.is_listening for name, listener in listeners.items()}
+
+        health = Health(database, working, listening, storage.minimum_free_mb * 2**20, timedelta(hours=settings.oldest_case_hours), utc_now)
+        registry = make_registry(Watched(database, storage.directory, answered, working, utc_now, __version__))
+        server = MonitoringServer(settings, registry, health)
+        started.callback(server.stop)
+        self.monitoring_port = server.port
+        log.info("figures and health are at http://%s:%d/", settings.host, server.port)
 
     def _workers(self, jobs: Jobs, outbox: Outbox, inbox: Inbox, tasks: dict[str, JudgedTask]) -> tuple[MatchStep, list[Worker]]:
         """The matching step, and the workers: matching first, then assessing, then one per destination."""
@@ -207,15 +251,3 @@ class Node:
         config, owner = self._config, f"{os.getpid()}"
         channels = [open_channel(settings) for settings in config.notifications.channels]
         return [Worker(f"notify {c.name}", NotifyStep(notices, c, config.retry, owner, utc_now)) for c in channels]
-
-
-@contextmanager
-def _only_node(directory: Path) -> Iterator[None]:
-    """Hold the storage directory's lock: two nodes on one directory would take each other's leases."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "node.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(f"another qcnode already serves from {directory}; stop it, or give this one its own") from error
-        yield

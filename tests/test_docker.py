@@ -31,15 +31,14 @@ def test_the_node_and_the_archive_know_one_another(composition: dict) -> None:
     assert archive["DicomAet"] in [caller.ae_title for caller in config.listen.callers]
 
 
-def test_the_health_check_is_a_caller_that_is_let_in() -> None:
+def test_the_health_check_asks_where_the_node_answers() -> None:
     config = load_config(DOCKER / "qcnode.yaml")
     check = re.search(r"HEALTHCHECK.*\\\n +CMD (\[.*\])", (DOCKER / "Dockerfile").read_text())
     assert check
     words = json.loads(check[1])
-    caller, called = words[words.index("-aet") + 1], words[words.index("-aec") + 1]
-    assert ("127.0.0.1", str(config.listen.port)) == tuple(words[4:6])
-    assert called == config.listen.ae_title
-    assert caller in [c.ae_title for c in config.listen.callers if c.address in (None, "127.0.0.1")]
+    assert f"http://127.0.0.1:{config.monitoring.port}/ready" in words[2]
+    assert (config.monitoring.enabled, config.monitoring.host) == (True, "127.0.0.1")
+    compile(words[2], "HEALTHCHECK", "exec")
 
 
 def test_the_image_runs_what_the_project_pins_and_not_as_root() -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from moved_clock import Clock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from said_predictor import judge_that_says
-from store_samples import EVERYTHING, START, case, put_item, result
+from store_samples import EVERYTHING, case, put_item, result
 
 from qcnode.case import QueryRef, Verdict
 from qcnode.config import Retry, ReviewSettings
-from qcnode.deliver.destination import Check, DeliveryRefused
+from qcnode.deliver.destination import CannotRetrieve, Check, DeliveryRefused
 from qcnode.demo.phantom_dicom import phantom_study
 from qcnode.errors import Retryable
 from qcnode.ingest.matching import ContrastRule, TaskRule
@@ -28,19 +29,6 @@ from qcnode.workers.assess import ATTEMPTS, AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.worker import Worker, where
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.time = START
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def pass_by(self, **amount: float) -> None:
-        self.time += timedelta(**amount)
 
 
 class ToldDestination:
@@ -63,6 +51,12 @@ class ToldDestination:
 
     def series_instance_count(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
         return None
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str) -> tuple[str, ...] | None:
+        return None
+
+    def retrieve(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset | None:
+        raise CannotRetrieve("told nothing")
 
     def study_attributes(self, study_instance_uid: str) -> Dataset | None:
         return self.attributes

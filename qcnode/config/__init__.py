@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from qcnode.config.destinations import CStoreDestination, Destination, Retry, StowDestination
 from qcnode.config.judging import Inference, SeriesRule, Task, Threshold
 from qcnode.config.listeners import Caller, Listen, Listener, Ups, Workstation
+from qcnode.config.monitoring import Monitoring
 from qcnode.config.notifications import Notifications
 from qcnode.config.parts import Section
 from qcnode.config.review import Observers, Reader, ReviewSettings, SecondReader, Web
@@ -26,6 +27,7 @@ __all__ = [
     "Listener",
     "Logging",
     "Matching",
+    "Monitoring",
     "Notifications",
     "Observers",
     "Reader",
@@ -51,8 +53,30 @@ class Storage(Section):
 
     directory: Path = Path("var/qcnode")
     minimum_free_mb: int = Field(default=1024, ge=0)
+    resume_free_mb: int | None = Field(default=None, ge=0)
     keep_ignored_hours: float = Field(default=1, ge=0)
+    keep_unmatched_days: float = Field(default=7, gt=0)
     keep_images_days: float = Field(default=30, gt=0)
+    keep_results_days: float | None = Field(default=365, gt=0)
+    purge_below_free_mb: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.resume_free_mb is not None and self.resume_free_mb < self.minimum_free_mb:
+            raise ValueError("resume_free_mb: at least minimum_free_mb")
+        if self.purge_below_free_mb is not None and self.purge_below_free_mb < self.resumes_at_mb:
+            raise ValueError("purge_below_free_mb: at least resume_free_mb, or refusing would not end by itself")
+        return self
+
+    @property
+    def resumes_at_mb(self) -> float:
+        """Free space from which on objects are taken again."""
+        return self.minimum_free_mb * 1.25 if self.resume_free_mb is None else self.resume_free_mb
+
+    @property
+    def purged_until_mb(self) -> float:
+        """Free space that purging early keeps free."""
+        return self.resumes_at_mb * 1.2 if self.purge_below_free_mb is None else self.purge_below_free_mb
 
 
 class Matching(Section):
@@ -85,6 +109,7 @@ class Config(Section):
     notifications: Notifications = Notifications()
     web: Web = Web()
     ups: Ups = Ups()
+    monitoring: Monitoring = Monitoring()
     logging: Logging = Logging()
 
     @model_validator(mode="after")
@@ -118,13 +143,15 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     destinations = tuple(_with_absolute_files(destination, folder) for destination in config.destinations)
     channels = tuple(_with_absolute_files(channel, folder) for channel in config.notifications.channels)
     notifications = config.notifications.model_copy(update={"channels": channels})
+    monitoring = _with_absolute_files(config.monitoring, folder)
     tasks = {
         name: task.model_copy(update={"weights": str(folder / task.weights) if "/" in task.weights else task.weights})
         for name, task in config.tasks.items()
     }
-    return config.model_copy(update={"storage": storage, "destinations": destinations, "notifications": notifications, "tasks": tasks})
+    changed = {"storage": storage, "destinations": destinations, "notifications": notifications, "monitoring": monitoring, "tasks": tasks}
+    return config.model_copy(update=changed)
 
 
 def _with_absolute_files(section: _S, folder: Path) -> _S:
-    files = ("password_file", "secret_file", "ca_file")
+    files = ("password_file", "secret_file", "ca_file", "token_file")
     return section.model_copy(update={key: folder / getattr(section, key) for key in files if getattr(section, key, None) is not None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,14 @@ class Section(BaseModel):
     """A part of config.yaml: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether an address to listen on can be reached from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_secret(what: str, key: str, file: Path | None, variable: str | None) -> str | None:

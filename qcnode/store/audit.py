@@ -15,6 +15,8 @@ from qcnode.store.schema import audit_table
 
 NODE = "qcnode"
 """The actor of what the node does by itself."""
+LOSE_OBJECT = "lose-object"
+"""The action of an entry about an acknowledged object whose file was missing at a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class AuditEntry:
 def item_subject(item_id: int) -> str:
     """The subject of entries about a worklist item."""
     return f"worklist-item/{item_id}"
+
+
+def object_subject(object_id: int | str) -> str:
+    """The subject of entries about a received object."""
+    return f"object/{object_id}"
 
 
 def record(connection: Connection, *, at: datetime, actor: str, action: str, subject: str, details: Mapping[str, Any]) -> None:

@@ -13,16 +13,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from qcnode.errors import ConfigurationError, Retryable
-from qcnode.store.migrations import MIGRATIONS, Migration
+from qcnode.store import migrations
 
 FILE_NAME = "qcnode.sqlite3"
 _BUSY_SECONDS = 30.0
-_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY, _FULL, _DISK_FAILED = "the database is busy", "the database has no room", "the database can not be written or read"
+_FAILURES_THAT_PASS = {
+    sqlite3.SQLITE_BUSY: _BUSY,
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_READONLY: _DISK_FAILED,
+    sqlite3.SQLITE_IOERR: _DISK_FAILED,
+    sqlite3.SQLITE_CANTOPEN: _DISK_FAILED,
+}
 
 
 class Database:
@@ -39,12 +48,12 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """A write transaction: committed, durably, at the end of the block; rolled back when the block raises.
 
-        Raises Retryable when another writer holds the database for longer than the busy timeout. Not to be nested.
+        Raises Retryable when another writer holds the database for longer than the busy timeout, or the disk fails. Not to be nested.
         """
         if not self._one_writer.acquire(timeout=_BUSY_SECONDS):
-            raise Retryable("the database is busy")
+            raise Retryable(_BUSY)
         try:
-            with _busy_is_retryable(), self._writers.begin() as connection:
+            with self._failures_that_pass(), self._writers.begin() as connection:
                 yield connection
         finally:
             self._one_writer.release()
@@ -52,8 +61,27 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one moment of the database and writes nothing."""
-        with _busy_is_retryable(), self._engine.begin() as connection:
+        with self._failures_that_pass(), self._engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _failures_that_pass(self) -> Iterator[None]:
+        """What is of the disk or of another process is Retryable; a damaged database is not."""
+        try:
+            yield
+        except DBAPIError as error:
+            failure = _FAILURES_THAT_PASS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+            if failure is None:
+                raise
+            if failure is _DISK_FAILED:
+                # a connection that was opened, or failed, on such a disk may stay as it is when the disk is well again
+                self._engine.dispose()
+            raise Retryable(failure) from error
+    def check_writable(self) -> None:
+        """Write something that changes nothing. Raises Retryable where it is busy, DBAPIError where it can not be."""
+        with self.begin() as connection:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
 
     def relative(self, path: Path) -> str:
         """`path` as it is stored: relative where it lies in the storage directory."""
@@ -89,23 +117,35 @@ def open_database(directory: Path) -> Database:
     return database
 
 
-def migrate(database: Database, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
-    """Apply the missing migrations in order, each in one transaction together with its entry in the table `migration`.
+def open_for_reading(directory: Path) -> Database:
+    """Open the database of a node, which may run: nothing is created, migrated or written.
 
-    Raises ConfigurationError when the database has taken steps that are not the first ones of `migrations`.
+    Raises ConfigurationError where there is none, or where its tables are those of another version.
     """
-    with database.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name VARCHAR NOT NULL UNIQUE)")
-    for number, migration in enumerate(migrations, start=1):
-        with database.begin() as connection:
-            applied = connection.exec_driver_sql("SELECT name FROM migration ORDER BY number").scalars().all()
-            if list(applied) != [step.name for step in migrations[: len(applied)]]:
-                raise ConfigurationError("the database was written by another version of qcnode; install that one, or a newer one")
-            if number <= len(applied):
-                continue
-            for statement in migration.statements:
-                connection.exec_driver_sql(statement)
-            connection.exec_driver_sql("INSERT INTO migration (number, name) VALUES (?, ?)", (number, migration.name))
+    directory = directory.absolute()
+    engine = create_engine(f"sqlite:///file:{quote(str(directory / FILE_NAME))}?mode=rw&uri=true", connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _only_reads)  # not mode=ro: after a crash the first who opens the file must bring its log in order
+    event.listen(engine, "begin", _begin)
+    try:
+        with engine.begin() as connection:
+            is_current = migrations.is_current(connection)
+    except DatabaseError as error:
+        raise ConfigurationError(f"no database of a node can be read in {directory}: {error.orig}") from error
+    if not is_current:
+        raise ConfigurationError("the database was written by another version of qcnode; start the node of this version first")
+    return Database(engine, directory)
+
+
+def migrate(database: Database, location: Path = migrations.HERE) -> None:
+    """Take the steps in `location` that the database lacks, in one transaction.
+
+    Raises ConfigurationError when a newer version of qcnode wrote the database.
+    """
+    with database.read() as connection:
+        if migrations.is_current(connection, location):
+            return
+    with database.begin() as connection:  # another process may be at it, too: what is missing is found out under the lock
+        migrations.upgrade(connection, location)
 
 
 def _configure(connection: Any, _record: Any) -> None:
@@ -114,16 +154,12 @@ def _configure(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def _only_reads(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in ("query_only=ON", f"busy_timeout={int(_BUSY_SECONDS * 1000)}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("qcnode_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def _busy_is_retryable() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES:
-            raise Retryable("the database is busy") from error
-        raise

@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import Connection, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from qcnode.case import ResultObject
 from qcnode.store.database import Database
-from qcnode.store.leases import LeaseLost, claim_columns, claimable, held, leave
-from qcnode.store.moves import Moves
+from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, Delivery, delivery_of, held_delivery
+from qcnode.store.leases import LeaseLost, claim_columns, claimable, leave
 from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
 from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
-
-DELIVERY_MOVES: Moves = {
-    "PENDING": frozenset({"SENDING"}),
-    "SENDING": frozenset({"SENDING", "PENDING", "DELIVERED", "DEAD"}),  # to itself: claimed again after its lease ran out
-    "DELIVERED": frozenset(),
-    "DEAD": frozenset({"PENDING"}),  # an administrator asks for another try
-}
-KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2, "key_object": 3, "decision": 4}
-"""Within a case and destination what refers to others goes behind them; decisions also behind those that they replace."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One result object on its way to one destination. `file_settled`: its bytes are fixed and are only ever sent again."""
-
-    delivery_id: int
-    destination: str
-    case_id: str
-    kind: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    path: Path
-    sha256: str
-    file_settled: bool
-    state: str
-    created_at: datetime
-    attempts: int
-    next_attempt_at: datetime
-    owner: str | None
-    lease_until: datetime | None
-    last_error: str | None
-    delivered_at: datetime | None
-
 
 class Outbox:
     """The deliveries of every destination."""
@@ -85,7 +51,7 @@ class Outbox:
         claim = update(delivery_table).where(delivery_table.c.delivery_id == oldest).values(columns).returning(delivery_table)
         with self._database.begin() as connection:
             row = connection.execute(claim).one_or_none()
-        return None if row is None else self._delivery(row)
+        return None if row is None else delivery_of(row, self._database)
 
     def replace_file(self, delivery: Delivery, path: Path, sha256: str) -> Delivery:
         """Settle the bytes before the first send: `path` holds them, refreshed or not. Raises LeaseLost.
@@ -95,15 +61,16 @@ class Outbox:
         columns = {"path": self._database.relative(path), "sha256": sha256, "file_settled": True}
         unsettled = delivery_table.c.file_settled.is_(False)
         with self._database.begin() as connection:
-            connection.execute(update(delivery_table).where(self._held(delivery), unsettled).values(columns))
-            row = connection.execute(select(delivery_table).where(self._held(delivery))).one_or_none()
+            connection.execute(update(delivery_table).where(held_delivery(delivery, "SENDING"), unsettled).values(columns))
+            row = connection.execute(select(delivery_table).where(held_delivery(delivery, "SENDING"))).one_or_none()
         if row is None:
             raise LeaseLost(f"delivery {delivery.delivery_id} is no longer ours")
-        return self._delivery(row)
+        return delivery_of(row, self._database)
 
     def delivered(self, delivery: Delivery, now: datetime) -> None:
-        """The destination has it. Raises LeaseLost."""
-        self._leave(delivery, {"state": "DELIVERED", "delivered_at": now, "last_error": None})
+        """The destination has taken it; whether it has it is for store.proofs to find out, at once. Raises LeaseLost."""
+        taken = {"state": "DELIVERED", "delivered_at": now, "next_attempt_at": now, "proof_attempts": 0, "last_error": None}
+        self._leave(delivery, taken)
 
     def retry(self, delivery: Delivery, *, next_attempt_at: datetime, error: str) -> None:
         """It failed for now. `error` holds no patient data. Raises LeaseLost."""
@@ -114,13 +81,13 @@ class Outbox:
         subject = f"delivery/{delivery.delivery_id}/{delivery.created_at.isoformat()}"  # revived, it can be given up once more
         facts = {"destination": delivery.destination, "kind": delivery.kind, "case_id": delivery.case_id}
         with self._database.begin() as connection:
-            leave(connection, delivery_table, DELIVERY_MOVES, self._held(delivery), {"state": "DEAD", "last_error": error})
+            leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "SENDING"), {"state": "DEAD", "last_error": error})
             add_notices(connection, self._announce(Event(EventKind.GIVEN_UP, subject, now, facts)), now)
 
     def revive(self, delivery_id: int, now: datetime) -> bool:
         """Try a dead delivery again; its age counts from now. False when it is not dead."""
         dead = delivery_table.c.state == "DEAD"
-        columns = {"state": "PENDING", "next_attempt_at": now, "created_at": now}
+        columns = {"state": "PENDING", "next_attempt_at": now, "created_at": now, "times_missing": 0}
         with self._database.begin() as connection:
             change = update(delivery_table).where(delivery_table.c.delivery_id == delivery_id, dead).values(columns)
             return connection.execute(change.returning(delivery_table.c.delivery_id)).one_or_none() is not None
@@ -132,7 +99,7 @@ class Outbox:
             if wanted is not None:
                 query = query.where(delivery_table.c[column] == wanted)
         with self._database.read() as connection:
-            return [self._delivery(row) for row in connection.execute(query)]
+            return [delivery_of(row, self._database) for row in connection.execute(query)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """destination -> state -> number of deliveries."""
@@ -143,17 +110,9 @@ class Outbox:
                 found.setdefault(row.destination, {})[row.state] = row.number
         return found
 
-    def _held(self, delivery: Delivery) -> ColumnElement[bool]:
-        ours = held(delivery_table, working="SENDING", owner=delivery.owner or "", attempts=delivery.attempts)
-        return (delivery_table.c.delivery_id == delivery.delivery_id) & ours
-
     def _leave(self, delivery: Delivery, columns: Mapping[str, Any]) -> None:
         with self._database.begin() as connection:
-            leave(connection, delivery_table, DELIVERY_MOVES, self._held(delivery), columns)
-
-    def _delivery(self, row: Any) -> Delivery:
-        columns = {field.name: getattr(row, field.name) for field in fields(Delivery)}
-        return Delivery(**columns | {"path": self._database.absolute(row.path)})
+            leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "SENDING"), columns)
 
 
 def add_deliveries(

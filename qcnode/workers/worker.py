@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -25,16 +26,25 @@ class Worker(threading.Thread):
         self._step = step
         self._idle_seconds = idle_seconds
         self._ended = threading.Event()
+        self._step_began: float | None = None  # monotonic seconds; None between steps
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the thread is alive and its step has not taken longer than a lease, after which the work is somebody else's."""
+        began = self._step_began
+        return self.is_alive() and (began is None or time.monotonic() - began < LEASE.total_seconds())
 
     def run(self) -> None:
         """The loop; ends after the step during which `stop` was called."""
         while not self._ended.is_set():
             self.wake.clear()
+            self._step_began = time.monotonic()
             try:
                 busy = self._step()
             except Exception as error:  # noqa: BLE001  the loop must go on, whatever one step met
                 log.error("%s: %s", self.name, where(error))
                 busy = False
+            self._step_began = None
             if not busy:
                 self.wake.wait(self._idle_seconds)
 

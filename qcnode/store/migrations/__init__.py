@@ -1,37 +1,76 @@
-"""The steps from an empty database to the tables of `schema`, oldest first.
+"""The steps from an empty database to the tables of `schema`, as Alembic revisions: a file each in versions/, never changed once released.
 
-A step is a module with STATEMENTS. It is never changed once released; a database remembers the names of the steps it has taken.
+The number in a file's name says its place, and its name is its revision: m0004_decision_reports.py is 0004_decision_reports. All missing
+steps are taken in one transaction together with the entry that says so: an upgrade that is interrupted, or fails, leaves what the earlier
+version of qcnode wrote, and that version can still be used.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from qcnode.store.migrations import (
-    m0001_first_tables,
-    m0002_intervals,
-    m0003_review,
-    m0004_decision_reports,
-    m0005_ups,
-    m0006_sampling,
-    m0007_readings,
-    m0008_notifications,
-)
+import threading
+from collections.abc import Iterable
+from pathlib import Path
 
+from sqlalchemy import Connection
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One step: all of its statements are applied, or none."""
+from qcnode.errors import ConfigurationError
 
-    name: str
-    statements: tuple[str, ...]
+HERE = Path(__file__).parent
+_OTHER_VERSION = "the database was written by another version of qcnode; install that one, or a newer one"
+_ONE_UPGRADE = threading.Lock()  # Alembic keeps the upgrade that runs in its modules: one at a time in a process
 
 
-MIGRATIONS = (
-    Migration("0001-first-tables", m0001_first_tables.STATEMENTS),
-    Migration("0002-intervals", m0002_intervals.STATEMENTS),
-    Migration("0003-review", m0003_review.STATEMENTS),
-    Migration("0004-decision-reports", m0004_decision_reports.STATEMENTS),
-    Migration("0005-ups", m0005_ups.STATEMENTS),
-    Migration("0006-sampling", m0006_sampling.STATEMENTS),
-    Migration("0007-readings", m0007_readings.STATEMENTS),
-    Migration("0008-notifications", m0008_notifications.STATEMENTS),
-)
+def steps(location: Path = HERE) -> tuple[str, ...]:
+    """The names of the steps in `location`/versions, first to last."""
+    return tuple(sorted(path.stem.removeprefix("m") for path in (location / "versions").glob("m[0-9]*.py")))
+
+
+def is_current(connection: Connection, location: Path = HERE) -> bool:
+    """Whether nothing is to be done. Cheap, and Alembic is not imported: every command asks."""
+    return _has_table(connection, "alembic_version") and _version(connection) == steps(location)[-1]
+
+
+def upgrade(connection: Connection, location: Path = HERE) -> None:
+    """Take the missing steps in the write transaction that `connection` is in.
+
+    Raises ConfigurationError for a database that is not at one of the steps: a newer version of qcnode wrote it.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    known = steps(location)
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(location).replace("%", "%%"))
+    with _ONE_UPGRADE:
+        if _has_table(connection, "alembic_version"):
+            if _version(connection) not in known:
+                raise ConfigurationError(_OTHER_VERSION)
+        elif _has_table(connection, "migration"):
+            command.stamp(config, _last_before_alembic(connection, known))
+            connection.exec_driver_sql("DROP TABLE migration")
+        command.upgrade(config, "head")
+
+
+def apply(statements: Iterable[str]) -> None:
+    """Called by a step: run its statements, as they are, on the database that is upgraded."""
+    from alembic import op
+
+    for statement in statements:
+        op.get_bind().exec_driver_sql(statement)
+
+
+def _last_before_alembic(connection: Connection, known: tuple[str, ...]) -> str:
+    """A database from before Alembic names the steps that it has taken in a table of its own: the last of them."""
+    names = connection.exec_driver_sql("SELECT name FROM migration ORDER BY number").scalars().all()
+    taken = tuple(name.replace("-", "_") for name in names)
+    if taken != known[: len(taken)]:
+        raise ConfigurationError(_OTHER_VERSION)
+    return taken[-1] if taken else "base"
+
+
+def _has_table(connection: Connection, name: str) -> bool:
+    return connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).scalar() is not None
+
+
+def _version(connection: Connection) -> str | None:
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

@@ -37,6 +37,8 @@ object_table = table(
     Index("object_by_study", "study_instance_uid"),
     Index("object_by_file", "sha256"),
     Index("object_by_state", "state"),
+    Index("object_to_purge", "received_at", sqlite_where=text("purged_at IS NULL AND variant_of IS NULL")),
+    Index("object_variant", "variant_of", sqlite_where=text("variant_of IS NOT NULL")),
 )
 
 IN_USE = and_(object_table.c.purged_at.is_(None), object_table.c.variant_of.is_(None))
@@ -88,11 +90,14 @@ case_table = table(
         Column("scanner", String),  # as on the worklist
         Column("segmenter", String),
         Column("patient_key", String),  # the same for the cases of one patient, and no name of them
+        Column("results_purged_at", UtcDateTime),  # when the files of result_directory were removed
+        Column("setbacks", Integer, nullable=False, server_default="0"),  # attempts that the node's own disk or database ended
     ),
     Index("case_by_state", "state", "next_attempt_at"),
     Index("case_by_query", "query_sop_instance_uid"),
     Index("case_by_correction", "corrects_query_uid"),
     Index("case_by_settling", "settled_at", "verdict"),
+    Index("case_to_purge", "settled_at", sqlite_where=text("results_purged_at IS NULL")),
 )
 
 result_object_table = table(
@@ -104,6 +109,7 @@ result_object_table = table(
         Column("sop_instance_uid", String, nullable=False),
         Column("path", String, nullable=False),
         Column("sha256", String, nullable=False),
+        Column("series_instance_uid", String),  # of a report whose file was purged
     ),
 )
 
@@ -114,18 +120,27 @@ delivery_table = table(
         Column("destination", String, nullable=False),
         Column("case_id", String, ForeignKey("judged_case.case_id"), nullable=False),
         Column("kind", String, nullable=False),
-        Column("kind_order", Integer, nullable=False),  # outbox.KIND_ORDER
+        Column("kind_order", Integer, nullable=False),  # delivery.KIND_ORDER
         Column("sop_class_uid", String, nullable=False),
         Column("sop_instance_uid", String, nullable=False),
         Column("path", String, nullable=False),
         Column("sha256", String, nullable=False),
         Column("file_settled", Boolean, nullable=False),  # its bytes were fixed before the first send
-        *work(),  # outbox.DELIVERY_MOVES
+        *work(),  # delivery.DELIVERY_MOVES
         Column("delivered_at", UtcDateTime),
+        Column("proof_attempts", Integer, nullable=False, server_default=text("0")),
+        Column("times_missing", Integer, nullable=False, server_default=text("0")),
+        Column("proof_since", UtcDateTime),
+        Column("commitment", String),  # proofs.COMMITMENT_STATES
+        Column("transaction_uid", String),  # of Storage Commitment
+        Column("commitment_until", UtcDateTime),
+        Column("proof", String),
+        Column("proven_at", UtcDateTime),
     ),
     UniqueConstraint("destination", "sop_instance_uid", name="delivery_once"),
     Index("delivery_by_state", "destination", "state", "next_attempt_at"),
     Index("delivery_by_case", "case_id"),
+    Index("delivery_by_transaction", "transaction_uid", unique=True),
 )
 
 notice_table = table(

@@ -1,5 +1,10 @@
 """Several readings of one item: a final decision that is changed, a second reader, marked error regions. Never changed after a release."""
 
+from qcnode.store.migrations import apply
+
+revision = "0007_readings"
+down_revision = "0006_sampling"
+
 _FOUND_BY = "verdict, task, institution, scanner, segmenter, reader, lease_until, blind, person_words, stage"
 
 STATEMENTS = (
@@ -36,3 +41,8 @@ STATEMENTS = (
         ORDER BY decided_at, item_id
     """,
 )
+
+
+def upgrade() -> None:
+    """Take the step."""
+    apply(STATEMENTS)

@@ -1,5 +1,10 @@
 """Which documents tell of final decisions: the next one about a query names the one that it replaces. Never changed after a release."""
 
+from qcnode.store.migrations import apply
+
+revision = "0004_decision_reports"
+down_revision = "0003_review"
+
 STATEMENTS = (
     """
     CREATE TABLE decision_report (
@@ -19,3 +24,8 @@ STATEMENTS = (
     """,
     "CREATE INDEX decision_report_by_query ON decision_report (query_sop_instance_uid, decided_at)",
 )
+
+
+def upgrade() -> None:
+    """Take the step."""
+    apply(STATEMENTS)

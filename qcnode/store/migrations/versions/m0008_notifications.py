@@ -3,6 +3,11 @@
 Cases from before stay without scanner and segmenter: they are known of flagged ones only, which would make a false picture.
 """
 
+from qcnode.store.migrations import apply
+
+revision = "0008_notifications"
+down_revision = "0007_readings"
+
 STATEMENTS = (
     *(f"ALTER TABLE judged_case ADD COLUMN {name} VARCHAR" for name in ("scanner", "segmenter", "patient_key")),
     """
@@ -26,3 +31,8 @@ STATEMENTS = (
     """,
     "CREATE INDEX notice_by_state ON notice (channel, state, next_attempt_at)",
 )
+
+
+def upgrade() -> None:
+    """Take the step."""
+    apply(STATEMENTS)

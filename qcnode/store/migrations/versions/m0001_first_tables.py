@@ -1,5 +1,10 @@
 """The first tables. Never changed after a release: what comes later is a further migration."""
 
+from qcnode.store.migrations import apply
+
+revision = "0001_first_tables"
+down_revision = None
+
 STATEMENTS = (
     """
     CREATE TABLE audit (
@@ -171,3 +176,8 @@ STATEMENTS = (
     "CREATE TRIGGER audit_never_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit table is append-only'); END",
     "CREATE TRIGGER audit_never_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit table is append-only'); END",
 )
+
+
+def upgrade() -> None:
+    """Take the step."""
+    apply(STATEMENTS)

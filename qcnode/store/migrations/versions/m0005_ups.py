@@ -1,6 +1,11 @@
 """The worklist as Unified Procedure Steps: which step stands for which item, who performs it, and what became of it. Never changed after a
 release."""
 
+from qcnode.store.migrations import apply
+
+revision = "0005_ups"
+down_revision = "0004_decision_reports"
+
 STATEMENTS = (
     """
     CREATE TABLE ups_step (
@@ -27,3 +32,8 @@ STATEMENTS = (
     "CREATE UNIQUE INDEX ups_step_alive ON ups_step (item_id) WHERE state IN ('SCHEDULED', 'IN PROGRESS')",
     "CREATE INDEX ups_step_by_state ON ups_step (state)",
 )
+
+
+def upgrade() -> None:
+    """Take the step."""
+    apply(STATEMENTS)

@@ -4,6 +4,11 @@ A claim from before there were leases has run out: the item is free again. A dec
 passed on, so that an update sends nothing about the past.
 """
 
+from qcnode.store.migrations import apply
+
+revision = "0003_review"
+down_revision = "0002_intervals"
+
 _TEXTS = ("birth_date", "institution", "scanner", "segmenter", "person_words")
 _FOUND_BY = "verdict, task, institution, scanner, segmenter, reader, lease_until, blind, person_words"
 
@@ -53,3 +58,8 @@ STATEMENTS = (
     """,
     "CREATE INDEX session_by_account ON session (account_id)",
 )
+
+
+def upgrade() -> None:
+    """Take the step."""
+    apply(STATEMENTS)

@@ -1,0 +1,1 @@
+"""The steps. Alembic reads these files; nothing imports them."""
