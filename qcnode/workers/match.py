@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from qcnode.case import InstanceHeader, Reason, ReasonCode
 from qcnode.config import Matching
 from qcnode.deliver.destination import Destination
-from qcnode.errors import QCNodeError, Rejected
+from qcnode.errors import QCNodeError, Rejected, where
 from qcnode.headers import read_header
 from qcnode.imaging.pixels import decode_frame
 from qcnode.ingest.matching import (
@@ -21,6 +21,7 @@ from qcnode.ingest.matching import (
     MatchOutcome,
     NotApplicable,
     OwnResult,
+    TaskRule,
     Unchanged,
     Waiting,
     match_study,
@@ -29,8 +30,7 @@ from qcnode.ingest.variants import Outcome, compare
 from qcnode.store.inbox import Inbox
 from qcnode.store.inbox_records import DirtyStudy, Variant
 from qcnode.store.jobs import Jobs
-from qcnode.tasks import JudgedTask
-from qcnode.workers.worker import Clock, where
+from qcnode.workers.worker import Clock
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class MatchStep:
 
     inbox: Inbox
     jobs: Jobs
-    tasks: Mapping[str, JudgedTask]
+    rules: Sequence[TaskRule]
     settings: Matching
     archive: Destination | None
     now: Clock
@@ -112,7 +112,7 @@ class MatchStep:
         try:
             outcomes = match_study(
                 headers,
-                [task.rule for task in self.tasks.values()],
+                self.rules,
                 quiet=quiet,
                 archive_counts=counts,
                 is_overdue=lambda query: query in first_seen and self._is_overdue(first_seen[query]),

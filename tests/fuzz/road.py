@@ -14,7 +14,6 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,16 +26,15 @@ from said_predictor import MARGIN, SaidPredictor, prediction
 from qcnode import pipeline
 from qcnode.case import FrameRef, Prediction
 from qcnode.directory import assess_directory, find_headers
-from qcnode.errors import Rejected
+from qcnode.errors import Rejected, where
 from qcnode.headers import read_header
 from qcnode.imaging.grid import Grid
 from qcnode.imaging.read_seg import read_segmentation
 from qcnode.imaging.read_series import read_series
 from qcnode.ingest.matching import ContrastRule, TaskRule
+from qcnode.judging.here import JudgeHere
 from qcnode.pipeline import Judge
 from qcnode.report.results import write_results
-from qcnode.tasks import JudgedTask
-from qcnode.workers.worker import where
 
 ADDRESS_SPACE = 12 * 2**30
 """Bytes of virtual memory: what an absurd allocation runs into. The resident memory is what the watcher bounds."""
@@ -59,15 +57,15 @@ class CheapPredictor(SaidPredictor):
         return Prediction(said.predicted_dsc, 0.8, 2.0, dict(said.per_tissue_dsc), errors, said.tissues, "CPU")
 
 
-def judged_tasks() -> dict[str, JudgedTask]:
+def cardiac_task() -> tuple[TaskRule, JudgeHere]:
     """The cardiac task, judged by the cheap predictor."""
     judge = Judge(CheapPredictor(), MARGIN)
     card = judge.predictor.card
     rule = TaskRule("cardiac-sax", card.structure_list(), card.tissue_list(), (ContrastRule("cine"),))
-    return {"cardiac-sax": JudgedTask(rule, judge)}
+    return rule, JudgeHere({"cardiac-sax": judge}, "1")
 
 
-def walk(mutant: Mutant, folder: Path, tasks: Mapping[str, JudgedTask], *, report: bool) -> str:
+def walk(mutant: Mutant, folder: Path, task: tuple[TaskRule, JudgeHere], *, report: bool) -> str:
     """What became of the mutant, as a verdict and a code. Raises what no reader turned into a coded reason."""
     incoming = folder / "in"
     incoming.mkdir(parents=True)
@@ -76,7 +74,8 @@ def walk(mutant: Mutant, folder: Path, tasks: Mapping[str, JudgedTask], *, repor
     path = incoming / f"{len(mutant.files) - 1:02d}.dcm"
     found = find_headers(incoming)
     pipeline.write_results = write_results if report else lambda inputs, directory, announce=False: ()
-    outcomes = assess_directory(found, folder / "out", tasks, now=lambda: datetime(2026, 1, 1, tzinfo=UTC), version="1", on_outcome=_ignore)
+    rule, judge = task
+    outcomes = assess_directory(found, folder / "out", [rule], judge, now=lambda: datetime(2026, 1, 1, tzinfo=UTC), on_outcome=_ignore)
     try:
         header = read_header(path)
     except Rejected as rejection:
@@ -117,13 +116,13 @@ def _peak_mb() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 
 
-def _answer(corpus: Corpus, seed: int, folder: Path, tasks: Mapping[str, JudgedTask], share: float) -> dict[str, object]:
+def _answer(corpus: Corpus, seed: int, folder: Path, task: tuple[TaskRule, JudgeHere], share: float) -> dict[str, object]:
     mutant = make_mutant(corpus, seed)
     _forget_peak()
     began, worked = time.monotonic(), time.process_time()
     uncoded = None
     try:
-        ending = walk(mutant, folder, tasks, report=random.Random(seed).random() < share)
+        ending = walk(mutant, folder, task, report=random.Random(seed).random() < share)
     except Exception as error:  # noqa: BLE001  it is the defect that is looked for
         ending, uncoded = "uncoded", where(error)
     seconds, cpu_seconds = round(time.monotonic() - began, 3), round(time.process_time() - worked, 3)
@@ -149,11 +148,11 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     warnings.simplefilter("ignore")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    corpus, tasks = make_corpus(arguments.real), judged_tasks()
+    corpus, task = make_corpus(arguments.real), cardiac_task()
     sys.stdout.write(json.dumps({"peak_mb": _peak_mb()}) + "\n")
     sys.stdout.flush()
     for line in sys.stdin:
-        answer = _answer(corpus, int(line), arguments.folder / line.strip(), tasks, arguments.reports)
+        answer = _answer(corpus, int(line), arguments.folder / line.strip(), task, arguments.reports)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -151,7 +151,7 @@ def _again(seed: int, real: Path | None) -> None:
     console = Console()
     console.print(f"{mutant.mutation}, {mutant.origin}, place {mutant.place}: {KEPT / f'{seed}.dcm'}", soft_wrap=True)
     with tempfile.TemporaryDirectory() as folder:
-        console.print(road.walk(mutant, Path(folder), road.judged_tasks(), report=True))
+        console.print(road.walk(mutant, Path(folder), road.cardiac_task(), report=True))
 
 
 if __name__ == "__main__":
