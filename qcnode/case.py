@@ -16,7 +16,7 @@ import numpy.typing as npt
 class Verdict(StrEnum):
     """What qcnode says of a query segmentation."""
 
-    PASS = "PASS"  # noqa: S105
+    PASS = "PASS"  # noqa: S105  # nosec B105  # a verdict
     FAIL = "FAIL"
     REVIEW = "REVIEW"
     UNASSESSABLE = "UNASSESSABLE"

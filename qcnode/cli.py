@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from rich.table import Table
 from qcnode import __version__
 from qcnode.case import Verdict
 from qcnode.cli_backup import backup, restore
+from qcnode.cli_outbox import outbox_app
 from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
 from qcnode.clock import utc_now
@@ -35,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(worklist_app, name="worklist")
 app.add_typer(users_app, name="users")
+app.add_typer(outbox_app, name="outbox")
 app.command()(backup)
 app.command()(restore)
 console = Console()
@@ -128,9 +131,10 @@ def doctor(
     console.print(f"[green]ok  [/] configuration: {escape(str(config))}", soft_wrap=True)
     failed = False
     for check in examine(settings, notify=notify):
-        console.print(f"{'[green]ok  [/]' if check.ok else '[red]FAIL[/]'} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
-        if not check.ok:
-            failed = True
+        mark = "[red]FAIL[/]" if not check.ok else "[yellow]warn[/]" if check.is_warning else "[green]ok  [/]"
+        console.print(f"{mark} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
+        failed |= not check.ok
+        if not check.ok or check.is_warning:
             console.print(f"     → {escape(check.advice)}", soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 
@@ -172,6 +176,24 @@ def status(config: ConfigOption = Path("config.yaml")) -> None:
         console.print(table if rows else f"[bold]{title}[/]: nothing")
 
 
+@app.command()
+def callers(config: ConfigOption = Path("config.yaml")) -> None:
+    """Who was turned away by the DICOM listeners, why, how often, and the line of config.yaml that would let them in."""
+    from qcnode.rejection import REASONS
+    from qcnode.store.database import open_database
+    from qcnode.store.rejected_callers import RejectedCallers
+
+    database = open_database(load_config(config).storage.directory)
+    found = RejectedCallers(database).list()
+    database.close()
+    table = Table("last", "first", "times", "listener", "from", "calls itself", "calls", "why", "to let it in")
+    for caller, times in found:
+        when = (f"{at:%Y-%m-%d %H:%M}" for at in (times.last_at, times.first_at))
+        said = (caller.listener, caller.address, caller.calling_ae_title, caller.called_ae_title, REASONS.get(caller.reason, caller.reason))
+        table.add_row(*when, str(times.count), *(escape(cell) for cell in (*said, caller.config_line or "")))
+    console.print(table if found else "Nobody has been turned away.")
+
+
 def _outcome_table(outcomes: list[Outcome]) -> Table:
     table = Table("SEG", "task", "verdict", "predicted DSC", "predicted NSD", "reasons")
     for outcome in outcomes:
@@ -183,6 +205,7 @@ def _outcome_table(outcomes: list[Outcome]) -> Table:
 
 def main() -> None:
     """Entry point: errors that a person must act on are one clear text and exit code 2, not a traceback."""
+    os.umask(0o077)  # what is written here is of patients: for the account that runs it alone
     try:
         app()
     except ConfigurationError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "durable", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "commitment", "durable", "errors", "tissues", "headers", "outcome", "uids", "regions", "rejection", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -21,6 +21,7 @@ ROAD = BOTTOM | {
     "report.inputs",
     "store",
     "tasks",
+    "tls",
 }
 ALLOWED = {
     "": set(),
@@ -31,17 +32,19 @@ ALLOWED = {
     "headers": {"case", "errors"},
     "outcome": {"case", "regions"},
     "regions": set(),
+    "rejection": set(),
     "uids": set(),
     "durable": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
     "config": {"case", "errors"},
-    "dicom_listener": BOTTOM | {"config"},
+    "tls": {"config", "errors"},
+    "dicom_listener": BOTTOM | {"clock", "config", "tls"},
     "ingest": BOTTOM | {"config", "dicom_listener", "store.inbox", "store.backlog"},
     "imaging": BOTTOM,
     "assess": BOTTOM | {"imaging"},
     "report": BOTTOM | {"imaging"},
-    "deliver": BOTTOM | {"config"},
+    "deliver": BOTTOM | {"config", "tls"},
     "drift": set(),
     "store": BOTTOM | {"drift"},
     "observe": BOTTOM | {"config", "store"},
@@ -54,13 +57,14 @@ ALLOWED = {
     "cohort": BOTTOM | {"store"},
     "ups": BOTTOM | {"config", "dicom_listener", "report", "store", "review"},
     "notify": BOTTOM | {"config", "store", "deliver.destination", "review", "drift"},
-    "web": BOTTOM | {"config", "store", "review", "drift"},
+    "web": BOTTOM | {"config", "store", "review", "drift", "tls"},
     "workers": ROAD | {"review", "judging.assignment"},
     "directory": ROAD | {"judging"},
     "schedule": ROAD | {"workers"},
     "node": ROAD
     | {"judging.opening", "judging.process", "dicom_listener", "workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
-    "doctor": ROAD,
+    "edge": {"config", "deliver.destination", "errors", "tls"},
+    "doctor": ROAD | {"edge"},
     "status": ROAD,
     "audit": BOTTOM | {"config", "deliver", "store"},
     "backup": BOTTOM | {"config", "store"},
@@ -68,8 +72,22 @@ ALLOWED = {
     "demo": ROAD | {"imaging", "node", "web.passwords"},
     "cli_worklist": ROAD | {"review", "cohort"},
     "cli_users": ROAD | {"web.passwords"},
+    "cli_outbox": ROAD,
     "cli_backup": ROAD | {"backup"},
-    "cli": ROAD | {"cli_backup", "node", "directory", "judging.here", "doctor", "status", "audit", "demo", "cli_worklist", "cli_users"},
+    "cli": ROAD
+    | {
+        "audit",
+        "cli_backup",
+        "cli_outbox",
+        "cli_users",
+        "cli_worklist",
+        "demo",
+        "directory",
+        "doctor",
+        "judging.here",
+        "node",
+        "status",
+    },
     "__main__": {"cli"},
     "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }
@@ -84,6 +102,7 @@ ONLY_IN = {
     "starlette": ("qcnode.web",),
     "uvicorn": ("qcnode.web.server",),
     "argon2": ("qcnode.web.passwords",),
+    "cryptography": ("qcnode.tls",),
     "prometheus_client": ("qcnode.observe",),
     "typer": ("qcnode.cli", "training.cli"),
 }

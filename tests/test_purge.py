@@ -24,6 +24,7 @@ from qcnode.store.inbox import Inbox
 from qcnode.store.items import Item
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
+from qcnode.store.proofs import Proofs
 from qcnode.store.result_retention import ResultRetention
 from qcnode.store.schema import case_table, delivery_table, object_table
 from qcnode.store.worklist import Decision, Judgement, Worklist, WorklistError
@@ -87,7 +88,7 @@ class Store:
         self.jobs.settle(claimed, settled, {"pacs": frozenset({"report"})}, at(seconds))
         return next((item for item in Worklist(self.database).list(None) if item.case_id == name), None)
 
-    def deliver(self, name: str, state: str = "DELIVERED") -> None:
+    def deliver(self, name: str, state: str = "PROVEN") -> None:
         with self.database.begin() as connection:
             connection.execute(delivery_table.update().where(delivery_table.c.case_id == name).values(state=state))
 
@@ -104,6 +105,15 @@ class Store:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
+
+
+def test_results_stay_until_every_destination_provably_has_them(store: Store) -> None:
+    for number, state in enumerate(("DELIVERED", "UNPROVEN", "PROVEN", "DROPPED"), start=1):
+        store.put(str(number), Verdict.PASS)
+        store.deliver(str(number), state)
+    before = at(DAY)
+    assert {served.case_id for served in ResultRetention(store.database).served(before, 9)} == {"3", "4"}
+    assert {served.case_id for served in ResultRetention(store.database, {"pacs"}).served(before, 9)} == {"1", "3", "4"}
 
 
 def test_objects_go_by_age_and_sooner_where_no_segmentation_is_known(store: Store) -> None:
@@ -275,6 +285,9 @@ def test_the_web_says_that_a_case_was_purged(tmp_path: Path) -> None:
     outbox = Outbox(site.database)
     while delivery := outbox.claim("pacs", "w", site.clock(), timedelta(seconds=9)):
         outbox.delivered(delivery, site.clock())
+    proofs = Proofs(site.database)
+    while delivery := proofs.claim("pacs", "w", site.clock(), timedelta(seconds=9)):
+        proofs.proven(delivery, "read-back", site.clock())
     site.clock.move(days=366)
     storage = Storage(directory=tmp_path)
     PurgeStep(Inbox(site.database, tmp_path, 0), ResultRetention(site.database), storage, Matching(), site.clock, lambda: 10**12)()

@@ -1,8 +1,12 @@
 """The loops: what fails for now comes back, what can not work goes to a person, and nothing stops the others."""
 
 import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pydicom
@@ -12,7 +16,7 @@ from moved_clock import Clock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from said_predictor import judge_that_says
-from store_samples import EVERYTHING, case, put_item, result
+from store_samples import EVERYTHING, START, case, put_item, result
 
 from qcnode.case import QueryRef, Verdict
 from qcnode.config import Retry, ReviewSettings
@@ -109,15 +113,16 @@ def _report(path: Path) -> Path:
     return path
 
 
-def deliver_step(database: Database, destination: ToldDestination, clock: Clock, folder: Path) -> DeliverStep:
-    """One case whose report waits for delivery."""
+def deliver_step(
+    database: Database, destination: ToldDestination, clock: Clock, folder: Path, names: Sequence[str] = ("pacs",)
+) -> DeliverStep:
+    """One case whose report waits for delivery to each of `names`."""
     jobs = Jobs(database)
     jobs.put_case(case("a", directory=folder), clock())
-    claimed = jobs.claim("w", clock(), timedelta(minutes=1))
-    assert claimed is not None
-    settled = result(claimed.case, directory=folder / "results")
-    _report(settled.directory / "report.dcm")
-    jobs.settle(claimed, settled, {"pacs": frozenset({"report"})}, clock())
+    if (claimed := jobs.claim("w", clock(), timedelta(minutes=1))) is not None:
+        settled = result(claimed.case, directory=folder / "results")
+        _report(settled.directory / "report.dcm")
+        jobs.settle(claimed, settled, dict.fromkeys(names, frozenset({"report"})), clock())
     retry = Retry(first_seconds=10, longest_seconds=60, give_up_hours=1)
     return DeliverStep(Outbox(database), destination, True, folder / "outbox", retry, "w", clock)
 
@@ -142,6 +147,55 @@ def test_a_delivery_is_given_up_after_its_time(database: Database, clock: Clock,
     clock.pass_by(hours=2)
     step()
     assert Outbox(database).counts()["pacs"] == {"DEAD": 1}
+
+
+def test_a_pacs_that_is_dead_for_three_days_gets_its_answers(
+    database: Database, clock: Clock, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """With the retries that qcnode has by default: at least every half an hour, for four days."""
+    destination = ToldDestination(*[Retryable("not established")] * 1000)
+    step = replace(deliver_step(database, destination, clock, tmp_path), retry=Retry())
+    tried: list[datetime] = []
+    while clock() < START + timedelta(hours=72):
+        assert step()
+        tried.append(clock())
+        (row,) = Outbox(database).list()
+        assert row.state == "PENDING"
+        clock.time = row.next_attempt_at
+    assert max(later - earlier for earlier, later in pairwise(tried)) == timedelta(minutes=30)
+    assert len(tried) == 151
+    record_property("attempts_in_72_hours", len(tried))
+    destination.told.clear()
+    step()
+    assert Outbox(database).counts()["pacs"] == {"DELIVERED": 1}
+
+
+def test_a_destination_that_hangs_holds_up_no_other(database: Database, clock: Clock, tmp_path: Path) -> None:
+    hangs = threading.Event()
+
+    class Hanging(ToldDestination):
+        def send(self, path: Path) -> None:
+            assert hangs.wait(30)
+            super().send(path)
+
+    dead, alive = Hanging(), ToldDestination()
+    dead.name, alive.name = "dead", "alive"
+    steps = []
+    for destination in (dead, alive):
+        step = deliver_step(database, destination, clock, tmp_path, names=("dead", "alive"))
+        steps.append(Worker(destination.name, step, idle_seconds=0.01))
+    for worker in steps:
+        worker.start()
+    end = time.monotonic() + 20
+    while Outbox(database).counts()["alive"] != {"DELIVERED": 1}:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert Outbox(database).counts()["dead"] == {"SENDING": 1}
+    hangs.set()
+    for worker in steps:
+        worker.stop()
+        worker.join(20)
+    assert Outbox(database).counts()["dead"] == {"DELIVERED": 1}, "and comes through once it answers"
 
 
 def test_what_a_destination_will_not_take_is_not_offered_again(database: Database, clock: Clock, tmp_path: Path) -> None:

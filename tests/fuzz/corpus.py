@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from openjpeg.utils import encode_array
+from part10 import encoded
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -18,8 +19,6 @@ from qcnode.demo.phantom import Phantom, good_query, make_phantom
 from qcnode.demo.phantom_dicom import mr_series, seg_of
 from qcnode.demo.scanner import Study
 from qcnode.imaging.grid import Volume
-
-from part10 import encoded
 
 BOX = ((3, 6), (72, 136), (72, 136))  # three slices of 64 x 64 through the ventricles
 LARGEST = 200_000  # bytes of a real object

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from io import BytesIO
 
 import pydicom
+from part10 import encoded
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-
-from part10 import encoded
 
 Rebuild = Callable[[random.Random, Dataset], None]
 
