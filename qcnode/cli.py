@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -206,6 +207,7 @@ def _outcome_table(outcomes: list[Outcome]) -> Table:
 
 def main() -> None:
     """Entry point: errors that a person must act on are one clear text and exit code 2, not a traceback."""
+    os.umask(0o077)  # what is written here is of patients: for the account that runs it alone
     try:
         app()
     except ConfigurationError as error:

@@ -78,7 +78,7 @@ def test_passwords_come_from_a_file_or_the_environment(tmp_path: Path, monkeypat
     destination = load_config(write(tmp_path, text)).destinations[0]
     assert isinstance(destination, StowDestination)
     assert destination.password() == "one"
-    by_environment = StowDestination(name="a", kind="stow-rs", url="u", password_env="QCNODE_TEST_SECRET")
+    by_environment = StowDestination(name="a", kind="stow-rs", url="http://pacs", password_env="QCNODE_TEST_SECRET")
     with pytest.raises(ConfigurationError, match="QCNODE_TEST_SECRET is not set"):
         by_environment.password()
     monkeypatch.setenv("QCNODE_TEST_SECRET", "two")
