@@ -1,4 +1,4 @@
-"""Mutants and garbage with fixed seeds: nothing crashes, hangs or gluts, each ends with a code, and the node stands. Longer: `make fuzz`."""
+"""Mutants and garbage with fixed seeds: nothing crashes, hangs or gluts, each ends with a code. The long run is `make fuzz`."""
 
 from __future__ import annotations
 
