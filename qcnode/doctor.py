@@ -6,6 +6,7 @@ import math
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from datetime import timedelta
 
 from qcnode.assess.model_card import ReviewFacts
 from qcnode.clock import utc_now
@@ -16,6 +17,7 @@ from qcnode.errors import QCNodeError
 from qcnode.notify.step import open_channel
 from qcnode.store.database import open_database
 from qcnode.store.notices import Notices
+from qcnode.store.result_retention import ResultRetention
 from qcnode.tasks import load_tasks, weights_directory
 
 
@@ -26,6 +28,7 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
     """
     yield _storage(config)
     yield _database(config)
+    yield from _retention(config)
     for name, task in config.tasks.items():
         if task.enabled:
             yield from _weights(config, name, task)
@@ -63,6 +66,25 @@ def _database(config: Config) -> Check:
     except (OSError, sqlite3.Error, QCNodeError) as error:
         return Check("database", False, str(error), "restore the database from a backup, or move it away to begin with an empty one")
     return Check("database", True, "opens, schema is current", "")
+
+
+def _retention(config: Config) -> Iterator[Check]:
+    """How long things are kept, and whether purging keeps the disk free enough; nothing is said where the database can not be opened."""
+    storage = config.storage
+    days = storage.keep_results_days
+    try:
+        database = open_database(storage.directory)
+    except (OSError, sqlite3.Error, QCNodeError):
+        return  # said already
+    counts = ResultRetention(database).counts(utc_now() - timedelta(days=days or 0))
+    database.close()
+    kept = f"results {'for good' if days is None else f'{days:g} days'}, images {storage.keep_images_days:g} days"
+    found = f"{kept}, unmatched {storage.keep_unmatched_days:g} days; {counts.purged} results purged"
+    if days is not None and counts.held:
+        found += f", {counts.held} older ones still needed: not delivered everywhere, or not decided about"
+    enough = shutil.disk_usage(storage.directory).free >= storage.purged_until_mb * 2**20
+    advice = f"below {storage.purged_until_mb:g} MB free all that has served is purged: make room, or deliver and decide what is needed"
+    yield Check("retention", enough, found, "" if enough else advice)
 
 
 def _given_up(config: Config, channel: str) -> Iterator[Check]:

@@ -8,6 +8,7 @@ import signal
 import threading
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -18,6 +19,7 @@ from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
 from qcnode.deliver.opening import kinds_by_destination, open_destination
 from qcnode.dicom_listener import DicomListener
+from qcnode.ingest.back_pressure import BackPressure, Marks
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
@@ -28,6 +30,7 @@ from qcnode.observe.server import MonitoringServer
 from qcnode.review import Review
 from qcnode.sampling import Sampling
 from qcnode.schedule import open_schedule, set_quiet_timer
+from qcnode.store.backlog import measure_load
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
@@ -36,6 +39,7 @@ from qcnode.store.leases import release_leases
 from qcnode.store.node_lock import only_node
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
+from qcnode.store.result_retention import ResultRetention
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
@@ -44,6 +48,7 @@ from qcnode.workers.assess import AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
+from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -116,7 +121,8 @@ class Node:
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
-        scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now))
+        purge = PurgeStep(inbox, ResultRetention(database), config.storage, config.matching, utc_now, inbox.free_bytes)
+        scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now), purge)
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
@@ -132,8 +138,10 @@ class Node:
             workers[0].wake.set()
             set_quiet_timer(scheduler, workers[0], study_instance_uid, utc_now() + timedelta(seconds=config.matching.quiet_seconds))
 
-        answered = Tally()
-        listener = start_storage_scp(config.listen, inbox, now=utc_now, on_stored=on_stored, on_answer=answered.add)
+        back_pressure, answered = BackPressure(Marks.of(config.listen, config.storage), partial(measure_load, database)), Tally()
+        listener = start_storage_scp(
+            config.listen, inbox, now=utc_now, on_stored=on_stored, back_pressure=back_pressure, on_answer=answered.add
+        )
         started.callback(listener.stop)
         self.port = listener.port
         listeners = {"listen": listener}

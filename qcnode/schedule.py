@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -12,28 +11,20 @@ from qcnode.config import Config
 from qcnode.store.inbox import Inbox
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
+from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import Worker
 
-log = logging.getLogger(__name__)
 
-
-def open_schedule(config: Config, match: MatchStep, matching: Worker, inbox: Inbox, finalise: FinaliseStep) -> BackgroundScheduler:
+def open_schedule(
+    config: Config, match: MatchStep, matching: Worker, inbox: Inbox, finalise: FinaliseStep, purge: PurgeStep
+) -> BackgroundScheduler:
     """Timers: the quiet time of each study, queries whose images never come, decisions that become final, purging."""
-    storage = config.storage
     scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.add_job(match.match_overdue, "interval", minutes=1, id="overdue", max_instances=1, coalesce=True)
     # at once, too: what a crash left waits no longer
     timing = {"seconds": 15, "next_run_time": utc_now(), "misfire_grace_time": None}
     scheduler.add_job(finalise, "interval", id="finalise", max_instances=1, coalesce=True, **timing)
-
-    def purge() -> None:
-        now = utc_now()
-        ignored = inbox.purge_ignored(now - timedelta(hours=storage.keep_ignored_hours), now)
-        images = inbox.purge_images(now - timedelta(days=storage.keep_images_days), now)
-        if ignored or images:
-            log.info("purged %d ignored and %d old objects", ignored, images)
-
-    scheduler.add_job(purge, "interval", minutes=15, id="purge", max_instances=1, coalesce=True)
+    scheduler.add_job(purge, "interval", minutes=5, id="purge", max_instances=1, coalesce=True)
     for study in inbox.dirty_studies():
         quiet_at = study.last_received_at + timedelta(seconds=config.matching.quiet_seconds)
         set_quiet_timer(scheduler, matching, study.study_instance_uid, max(quiet_at, utc_now()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from qcnode.config import Config
+from qcnode.ingest.back_pressure import Cause, Marks
+from qcnode.store.backlog import Load, measure_load
 from qcnode.store.database import open_database
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
@@ -18,7 +20,13 @@ def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
     received = Inbox(database, config.storage.directory, 0).counts()
     counts = jobs.counts()
     state: dict[str, list[tuple[str, object]]] = {
-        "received": [*received.by_kind.items(), ("conflicting", received.conflicting), ("MB", received.bytes // 2**20)],
+        "received": [
+            *received.by_kind.items(),
+            ("conflicting", received.conflicting),
+            ("purged", received.purged),
+            ("MB", received.bytes // 2**20),
+        ],
+        "back-pressure": _back_pressure(Marks.of(config.listen, config.storage), measure_load(database)),
         "segmentations": list(counts.queries.items()),
         "waiting": [(q.sop_instance_uid, f"{q.reason.code}: {q.reason.text}" if q.reason else "") for q in jobs.queries("WAITING")],
         "cases": list(counts.cases.items()),
@@ -31,3 +39,19 @@ def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
         state[f"notices to {channel}"] = list(told.items())
     database.close()
     return state
+
+
+def _back_pressure(marks: Marks, load: Load) -> list[tuple[str, object]]:
+    """Whether objects are taken, and each figure that decides it with its marks. What a running node has just met is in its log."""
+    causes = marks.causes(load)
+    lingering = marks.causes(load, frozenset(Cause)) - causes
+    taken = "yes" if not causes else f"no: {', '.join(sorted(causes))}"
+    if lingering and not causes:
+        taken = f"yes, unless they were refused before ({', '.join(sorted(lingering))} is not yet back at its lower mark)"
+    free_mb = load.free_bytes // 2**20
+    return [
+        ("objects are taken", taken),
+        ("MB free", f"{free_mb} (refused below {marks.minimum_free_mb:g}, taken again from {marks.resume_free_mb:g} on)"),
+        ("unindexed", f"{load.unindexed_objects} (refused above {marks.maximum_objects}, taken again at {marks.resume_objects:g})"),
+        ("cases waiting", f"{load.waiting_cases} (refused above {marks.maximum_cases}, taken again at {marks.resume_cases:g})"),
+    ]

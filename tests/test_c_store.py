@@ -21,8 +21,8 @@ from qcnode.demo.pacs import DemoPacs
 from qcnode.errors import Retryable
 
 
-def destination(port: int, *, timeout_seconds: float = 10, key_object: bool = False) -> CStore:
-    settings = CStoreDestination(
+def destination(port: int, *, timeout_seconds: float = 10, key_object: bool = False, **settings: Any) -> CStore:
+    described = CStoreDestination(
         name="pacs",
         kind="c-store",
         ae_title="DEMOPACS",
@@ -30,8 +30,9 @@ def destination(port: int, *, timeout_seconds: float = 10, key_object: bool = Fa
         port=port,
         timeout_seconds=timeout_seconds,
         key_object=key_object,
+        **settings,
     )
-    return CStore(settings, "QCNODE")
+    return CStore(described, "QCNODE")
 
 
 def result(sop_instance_uid: str = "2.25.10", sop_class_uid: str = SecondaryCaptureImageStorage) -> Dataset:

@@ -18,6 +18,7 @@ from qcnode.store import object_files
 from qcnode.store.database import Database, open_database
 from qcnode.store.inbox import Acceptance, DiskFull, Inbox
 from qcnode.store.jobs import Jobs
+from qcnode.store.retention import Served
 
 
 @pytest.fixture
@@ -225,8 +226,8 @@ def test_ignored_objects_are_purged_early_and_taken_again(inbox: Inbox, tmp_path
     receive(inbox, "2.25.12", at(0), kind="qcnode-result")
     receive(inbox, "2.25.13", at(0), kind="image")
     receive(inbox, "2.25.14", at(50), kind="other")
-    assert inbox.purge_ignored(before=at(10), now=at(100)) == 2
-    assert inbox.purge_ignored(before=at(10), now=at(100)) == 0
+    assert inbox.purge(Served.IGNORED, before=at(10), now=at(100)) == 2
+    assert inbox.purge(Served.IGNORED, before=at(10), now=at(100)) == 0
     assert len(_files(tmp_path)) == 2
     assert [stored.header.sop_instance_uid for stored in inbox.headers_of_study("2.25.1")] == ["2.25.13", "2.25.14"]
     counts = inbox.counts()
@@ -244,7 +245,7 @@ def test_images_that_are_still_needed_are_not_purged(database: Database, inbox: 
             inbox.mark_matched(study, at(0))
     jobs.record_query("2.25.91", "2.25.1", "WAITING", None, at(1))
     jobs.put_case(case("a", query="2.25.92", study="2.25.2"), at(1))
-    assert inbox.purge_images(before=at(10), now=at(100)) == 1
+    assert inbox.purge(Served.FINISHED, before=at(10), now=at(100)) == 1
     alive = [study for study in ("2.25.1", "2.25.2", "2.25.3", "2.25.4") if inbox.headers_of_study(study)]
     assert alive == ["2.25.1", "2.25.2", "2.25.4"]
     assert len(_files(tmp_path)) == 3
@@ -255,7 +256,7 @@ def test_variants_go_with_the_first(inbox: Inbox, tmp_path: Path) -> None:
     receive(inbox, "2.25.11", at(50), PatientID="2")
     inbox.settle_variant(inbox.variants_to_compare(1)[0].object_id, "routine")
     inbox.mark_matched("2.25.1", at(60))
-    assert inbox.purge_images(before=at(10), now=at(100)) == 2
+    assert inbox.purge(Served.FINISHED, before=at(10), now=at(100)) == 2
     assert _files(tmp_path) == []
     assert receive(inbox, "2.25.11", at(200), PatientID="2") is Acceptance.NEW  # now the one in use
     assert receive(inbox, "2.25.11", at(201)) is Acceptance.OTHER_BYTES
@@ -266,7 +267,7 @@ def test_a_crash_after_a_purge_leaves_no_file(inbox: Inbox, tmp_path: Path, monk
     receive(inbox, "2.25.11", at(0), kind="other")
     with monkeypatch.context() as patch:
         patch.setattr(Inbox, "_remove_unrecorded", lambda *_: 0)
-        inbox.purge_ignored(before=at(10), now=at(100))
+        inbox.purge(Served.IGNORED, before=at(10), now=at(100))
     assert len(_files(tmp_path)) == 1
     assert inbox.recover(at(101)).removed_unacknowledged == 1
     assert _files(tmp_path) == []

@@ -52,10 +52,11 @@ def turned(volume, query, order, flip):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_demonstrations_verdicts(predictor, seed):
     phantom = make_phantom(seed)
-    good = predictor.predict({"cine": phantom.volume}, good_query(phantom))
+    looked = predictor.look({"cine": phantom.volume})
+    good = predictor.judge(looked, good_query(phantom))
     assert good.predicted_dsc > THRESHOLD + REVIEW_BAND
     for bad in (bad_query_shifted(phantom), bad_query_missing_base(phantom)):
-        found = predictor.predict({"cine": phantom.volume}, bad)
+        found = predictor.judge(looked, bad)
         assert found.predicted_dsc < THRESHOLD - REVIEW_BAND
         assert metrics.error_map_dsc(found.error_map, bad ^ phantom.reference) >= 0.6
         assert found.box[0] == (0, phantom.volume.grid.size[0])  # lost slices are judged over the whole stack

@@ -14,7 +14,7 @@ from store_samples import EVERYTHING, START, case, put_item, result
 
 from qcnode.case import QueryRef, Verdict
 from qcnode.config import Retry, ReviewSettings
-from qcnode.deliver.destination import Check, DeliveryRefused
+from qcnode.deliver.destination import CannotRetrieve, Check, DeliveryRefused
 from qcnode.demo.phantom_dicom import phantom_study
 from qcnode.errors import Retryable
 from qcnode.ingest.matching import ContrastRule, TaskRule
@@ -63,6 +63,12 @@ class ToldDestination:
 
     def series_instance_count(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
         return None
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str) -> tuple[str, ...] | None:
+        return None
+
+    def retrieve(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset | None:
+        raise CannotRetrieve("told nothing")
 
     def study_attributes(self, study_instance_uid: str) -> Dataset | None:
         return self.attributes

@@ -122,13 +122,14 @@ def judge_views(network: QCResUNet, inputs: NetworkInputs) -> tuple[FloatArray, 
     """
     device = next(network.parameters()).device
     tensors = [None if a is None else torch.from_numpy(np.ascontiguousarray(a))[None].to(device) for a in inputs]
-    straight: Estimate = network(*tensors)
     if inputs.probabilities is None:
-        return _quality(straight)[None], straight.error_map[0].float().sigmoid().cpu().numpy(), _implied(straight)
-    flipped = [t.flip(_MIRRORED) if t is not None and t.ndim > _MIRRORED else t for t in tensors]
-    mirrored: Estimate = network(*flipped)
-    wrong = (straight.error_map.float().sigmoid() + mirrored.error_map.flip(_MIRRORED).float().sigmoid())[0] / 2
-    return np.stack([_quality(straight), _quality(mirrored)]), wrong.cpu().numpy(), _implied(straight)
+        straight: Estimate = network(*tensors)
+        return _quality(straight), straight.error_map[0].float().sigmoid().cpu().numpy(), _implied(straight)
+    # in one batch: PyTorch has fast 3D convolutions on a CPU for every size only where a batch holds more than one volume
+    both: Estimate = network(*(t if t is None else torch.cat([t, t.flip(_MIRRORED) if t.ndim > _MIRRORED else t]) for t in tensors))
+    probabilities = both.error_map.float().sigmoid()
+    wrong = (probabilities[0] + probabilities[1].flip(_MIRRORED - 1)) / 2
+    return _quality(both), wrong.cpu().numpy(), _implied(both)
 
 
 def spread_features(views: FloatArray, agreement: tuple[float, float] | None, self_agreement: float, implied: float | None) -> FloatArray:
@@ -150,7 +151,7 @@ def spread_features(views: FloatArray, agreement: tuple[float, float] | None, se
 
 
 def _quality(estimate: Estimate) -> FloatArray:
-    return np.asarray(estimate.quality[0].float().sigmoid().cpu().numpy(), np.float32)
+    return np.asarray(estimate.quality.float().sigmoid().cpu().numpy(), np.float32)
 
 
 def _implied(estimate: Estimate) -> float | None:

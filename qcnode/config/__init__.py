@@ -53,8 +53,30 @@ class Storage(Section):
 
     directory: Path = Path("var/qcnode")
     minimum_free_mb: int = Field(default=1024, ge=0)
+    resume_free_mb: int | None = Field(default=None, ge=0)
     keep_ignored_hours: float = Field(default=1, ge=0)
+    keep_unmatched_days: float = Field(default=7, gt=0)
     keep_images_days: float = Field(default=30, gt=0)
+    keep_results_days: float | None = Field(default=365, gt=0)
+    purge_below_free_mb: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.resume_free_mb is not None and self.resume_free_mb < self.minimum_free_mb:
+            raise ValueError("resume_free_mb: at least minimum_free_mb")
+        if self.purge_below_free_mb is not None and self.purge_below_free_mb < self.resumes_at_mb:
+            raise ValueError("purge_below_free_mb: at least resume_free_mb, or refusing would not end by itself")
+        return self
+
+    @property
+    def resumes_at_mb(self) -> float:
+        """Free space from which on objects are taken again."""
+        return self.minimum_free_mb * 1.25 if self.resume_free_mb is None else self.resume_free_mb
+
+    @property
+    def purged_until_mb(self) -> float:
+        """Free space that purging early keeps free."""
+        return self.resumes_at_mb * 1.2 if self.purge_below_free_mb is None else self.purge_below_free_mb
 
 
 class Matching(Section):

@@ -43,6 +43,10 @@ class CStoreDestination(_Destination):
     ae_title: AETitle
     host: str
     port: Port
+    read_back: Literal["c-get", "c-move", "none"] = "c-get"
+    move_ae_title: AETitle = "QCNODE_MOVE"
+    move_host: str = "127.0.0.1"
+    move_port: Port = 11114
 
 
 class StowDestination(_Destination):
@@ -54,6 +58,7 @@ class StowDestination(_Destination):
     password_file: Path | None = None
     password_env: str | None = None
     ca_file: Path | None = None
+    read_back: Literal["wado-rs", "none"] = "wado-rs"
 
     def password(self) -> str | None:
         """The secret, or None. Raises ConfigurationError where it is configured but not there."""

@@ -33,6 +33,9 @@ class Listen(Listener):
     port: Port = 11112
     callers: tuple[Caller, ...] = ()
     sop_classes: tuple[str, ...] = ()
+    maximum_unindexed_objects: int = Field(default=20000, ge=1)
+    maximum_waiting_cases: int = Field(default=1000, ge=1)
+    resume_share: float = Field(default=0.8, ge=0, le=1)
 
 
 class Workstation(Caller):

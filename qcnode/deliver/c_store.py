@@ -1,39 +1,21 @@
-"""A PACS that is answered by C-STORE and asked by C-FIND (Study Root)."""
+"""A PACS that is answered by C-STORE, asked by C-FIND (Study Root) and read back by C-GET or C-MOVE."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    UID,
-    Comprehensive3DSRStorage,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    KeyObjectSelectionDocumentStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
-)
-from pynetdicom import AE, build_context
-from pynetdicom.association import Association
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
 from qcnode.config import CStoreDestination
-from qcnode.deliver.destination import STUDY_KEYWORDS, Check, DeliveryRefused, settle_status
+from qcnode.deliver.c_retrieve import KEY_OBJECT_CLASS, RESULT_CLASSES, retrieve_by
+from qcnode.deliver.destination import STUDY_KEYWORDS, CannotRetrieve, Check, DeliveryRefused, settle_status
+from qcnode.deliver.dicom_peer import DicomPeer
 from qcnode.errors import Retryable
-
-_PENDING = (0xFF00, 0xFF01)
-_OUT_OF_RESOURCES = 0xA700
-_RESULT_CLASSES = {
-    "Comprehensive 3D SR": Comprehensive3DSRStorage,
-    "Segmentation": SegmentationStorage,
-    "Secondary Capture": SecondaryCaptureImageStorage,
-}
-_KEY_OBJECT_CLASS = {"Key Object Selection": KeyObjectSelectionDocumentStorage}
 
 
 class CStore:
@@ -43,7 +25,7 @@ class CStore:
         """`ae_title` is our own, by which the archive knows us."""
         self.name = settings.name
         self._settings = settings
-        self._ae_title = ae_title
+        self._peer = DicomPeer(settings, ae_title)
 
     def send(self, path: Path) -> None:
         """Send one stored file as it is: the bytes are the file's wherever the archive accepts the file's transfer syntax.
@@ -55,7 +37,7 @@ class CStore:
         except (OSError, InvalidDicomError) as error:
             raise DeliveryRefused(f"{self.name}: a stored result can not be read ({type(error).__name__})") from error
         contexts = _storage_contexts(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-        with self._association(contexts) as association:
+        with self._peer.association(contexts) as association:
             if not association.accepted_contexts:
                 raise DeliveryRefused(f"{self.name}: accepts no presentation context for {dataset.SOPClassUID.name}")
             try:
@@ -70,16 +52,17 @@ class CStore:
 
     def check(self) -> list[Check]:
         """C-ECHO, then one line for each class of result and one for Study Root C-FIND."""
-        where = f"{self._settings.ae_title} at {self._settings.host}:{self._settings.port}"
+        where = self._peer.where
         contexts = [build_context(Verification), build_context(StudyRootQueryRetrieveInformationModelFind)]
-        classes = _RESULT_CLASSES | (_KEY_OBJECT_CLASS if self._settings.key_object else {})
+        classes = RESULT_CLASSES | (KEY_OBJECT_CLASS if self._settings.key_object else {})
         contexts += [build_context(uid, ExplicitVRLittleEndian) for uid in classes.values()]
         try:
-            with self._association(contexts) as association:
+            with self._peer.association(contexts) as association:
                 accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
                 echo = Verification in accepted and association.send_c_echo().get("Status") == 0x0000
         except Retryable as error:
-            return [Check(f"{self.name}: C-ECHO", False, str(error), f"is {where} up, and does it know our AE title {self._ae_title}?")]
+            advice = f"is {where} up, and does it know our AE title {self._peer.ae_title}?"
+            return [Check(f"{self.name}: C-ECHO", False, str(error), advice)]
         return [
             Check(f"{self.name}: C-ECHO", echo, where, "" if echo else "the archive accepts associations but does not answer C-ECHO"),
             *(self._class_check(label, uid in accepted) for label, uid in classes.items()),
@@ -93,16 +76,34 @@ class CStore:
         identifier.StudyInstanceUID = study_instance_uid
         identifier.SeriesInstanceUID = series_instance_uid
         identifier.NumberOfSeriesRelatedInstances = None
-        found = [d for d in self._find(identifier) if d.get("SeriesInstanceUID") == series_instance_uid]
+        found = [d for d in self._peer.find(identifier) or () if d.get("SeriesInstanceUID") == series_instance_uid]
         if not found:
             return None
         count = found[0].get("NumberOfSeriesRelatedInstances")
         if count:  # 0 is what archives say that do not count
             return int(count)
-        del identifier.NumberOfSeriesRelatedInstances
-        identifier.QueryRetrieveLevel = "IMAGE"
-        identifier.SOPInstanceUID = ""
-        return len({d.SOPInstanceUID for d in self._find(identifier) if d.get("SOPInstanceUID")}) or None
+        return len(self.instances(study_instance_uid, series_instance_uid) or ()) or None
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str) -> tuple[str, ...] | None:
+        """By C-FIND at image level. Raises Retryable."""
+        found = self._peer.find(_image_identifier(study_instance_uid, series_instance_uid, ""))
+        if found is None:
+            return None
+        ours = (d for d in found if d.get("SeriesInstanceUID", series_instance_uid) == series_instance_uid)
+        return tuple(sorted({str(d.SOPInstanceUID) for d in ours if d.get("SOPInstanceUID")}))
+
+    def retrieve(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset | None:
+        """By C-GET or C-MOVE. Where the archive only says that it failed, C-FIND says whether it has the object (Destination.retrieve)."""
+        if self._settings.read_back == "none":
+            raise CannotRetrieve(f"{self.name}: read_back is none")
+        identifier = _image_identifier(study_instance_uid, series_instance_uid, sop_instance_uid)
+        dataset, is_all = retrieve_by(self._settings, self._peer, identifier)
+        if dataset is not None or is_all:
+            return dataset
+        listed = self.instances(study_instance_uid, series_instance_uid)
+        if listed is None or sop_instance_uid in listed:
+            raise Retryable(f"{self.name}: failed to send {sop_instance_uid} by {self._settings.read_back}")
+        return None
 
     def study_attributes(self, study_instance_uid: str) -> Dataset | None:
         """By C-FIND at study level; elements that the archive does not return are absent. Raises Retryable."""
@@ -112,43 +113,10 @@ class CStore:
         identifier.StudyInstanceUID = study_instance_uid
         for keyword in STUDY_KEYWORDS:
             setattr(identifier, keyword, "")
-        for found in self._find(identifier):
+        for found in self._peer.find(identifier) or ():
             if found.get("StudyInstanceUID") == study_instance_uid:
                 return found
         return None
-
-    def _find(self, identifier: Dataset) -> list[Dataset]:
-        """Answers; none where the archive does not query, or fails to: that must not keep results from being delivered."""
-        with self._association([build_context(StudyRootQueryRetrieveInformationModelFind)]) as association:
-            if not association.accepted_contexts:
-                return []
-            found = []
-            for status, answer in association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind):
-                if "Status" not in status:
-                    raise Retryable(f"{self.name}: no answer to C-FIND, or the association was aborted")
-                if status.Status in _PENDING and answer is not None:
-                    found.append(answer)
-                elif _OUT_OF_RESOURCES <= status.Status <= _OUT_OF_RESOURCES + 0xFF:
-                    raise Retryable(f"{self.name}: status {status.Status:04X}H for C-FIND")
-            return found
-
-    @contextmanager
-    def _association(self, contexts: Sequence[PresentationContext]) -> Iterator[Association]:
-        """An association, released at the end; with no accepted contexts where the archive accepted it but nothing in it."""
-        entity = AE(ae_title=self._ae_title)
-        timeout = self._settings.timeout_seconds
-        entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout
-        where = self._settings
-        association = entity.associate(where.host, where.port, list(contexts), ae_title=where.ae_title)
-        nothing_accepted = association.is_aborted and bool(association.rejected_contexts)
-        if not association.is_established and not nothing_accepted:
-            how = "rejected" if association.is_rejected else "not established"
-            raise Retryable(f"{self.name}: association with {where.ae_title} at {where.host}:{where.port} {how}")
-        try:
-            yield association
-        finally:
-            if association.is_established:
-                association.release()
 
     def _class_check(self, label: str, accepted: bool) -> Check:
         name = f"{self.name}: {label}"
@@ -161,6 +129,15 @@ class CStore:
         if accepted:
             return Check(name, True, "accepted")
         return Check(name, True, "not offered: no instance counts, no refreshed patient attributes from this archive")
+
+
+def _image_identifier(study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "IMAGE"
+    identifier.StudyInstanceUID = study_instance_uid
+    identifier.SeriesInstanceUID = series_instance_uid
+    identifier.SOPInstanceUID = sop_instance_uid
+    return identifier
 
 
 def _storage_contexts(sop_class_uid: UID, transfer_syntax_uid: UID) -> list[PresentationContext]:

@@ -35,6 +35,10 @@ class DeliveryRefused(QCNodeError):
     """The destination will not take this object, however often it is offered; a person must change something."""
 
 
+class CannotRetrieve(QCNodeError):
+    """The destination does not give objects back to us, however often it is asked: what it holds can not be compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One line of `qcnode doctor`: what was tried, whether it worked, what was seen and, if it failed, what to do."""
@@ -58,6 +62,15 @@ class Destination(Protocol):
 
     def series_instance_count(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
         """How many instances of a series the archive holds; None where it does not know the series or is not able to say."""
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str) -> tuple[str, ...] | None:
+        """SOP Instance UIDs of a series, sorted; empty where the archive has no such series, None where it is not able to say."""
+
+    def retrieve(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset | None:
+        """An object as the archive holds it, with file meta; None where it does not have it.
+
+        Raises Retryable, and CannotRetrieve where it gives nothing back, or not in this way (`read_back` of the configuration).
+        """
 
     def study_attributes(self, study_instance_uid: str) -> Dataset | None:
         """The elements STUDY_KEYWORDS as the archive has them; None where it does not know the study or is not able to say."""

@@ -1,4 +1,4 @@
-"""A PACS that is answered by STOW-RS and asked by QIDO-RS."""
+"""A PACS that is answered by STOW-RS, asked by QIDO-RS and read back by WADO-RS."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from pydicom.errors import InvalidDicomError
 from requests.auth import HTTPBasicAuth
 
 from qcnode.config import StowDestination
-from qcnode.deliver.destination import STUDY_KEYWORDS, Check, DeliveryRefused, settle_status
+from qcnode.deliver.destination import STUDY_KEYWORDS, CannotRetrieve, Check, DeliveryRefused, settle_status
 from qcnode.errors import ConfigurationError, Retryable
+from qcnode.headers.elements import BROKEN_ELEMENT
 
 _Answer = TypeVar("_Answer")
 
@@ -28,6 +29,16 @@ _COMES_BACK = (
     http.HTTPStatus.TOO_MANY_REQUESTS,
 )
 _FAILURE_REASON_UNKNOWN = 0x0110
+# What dicomweb-client and pydicom raise for an answer that is no multipart, or whose part is no DICOM file.
+_UNREADABLE = (*BROKEN_ELEMENT, InvalidDicomError)
+
+
+class _Refused(DeliveryRefused):
+    """An HTTP status that does not go away."""
+
+    def __init__(self, destination: str, status: int) -> None:
+        super().__init__(f"{destination}: HTTP {status}")
+        self.status = status
 
 
 class StowRs:
@@ -73,9 +84,33 @@ class StowRs:
             count = answer.get("NumberOfSeriesRelatedInstances")
             if count:  # 0 is what archives say that do not count
                 return int(count)
-            listed = self._search(lambda client: client.search_for_instances(study_instance_uid, series_instance_uid, get_remaining=True))
-            return len({Dataset.from_json(d).get("SOPInstanceUID") for d in listed}) or None
+            return len(self.instances(study_instance_uid, series_instance_uid) or ()) or None
         return None
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str) -> tuple[str, ...] | None:
+        """By QIDO-RS. Raises Retryable."""
+        try:
+            listed = self._ask(lambda client: client.search_for_instances(study_instance_uid, series_instance_uid, get_remaining=True))
+        except _Refused as error:
+            return () if error.status == http.HTTPStatus.NOT_FOUND else None
+        found = map(Dataset.from_json, listed)
+        return tuple(sorted({str(d.SOPInstanceUID) for d in found if d.get("SOPInstanceUID")}))
+
+    def retrieve(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset | None:
+        """By WADO-RS, uncompressed (PS3.18 section 10.4). Where nothing is found, QIDO-RS says whether it is there."""
+        if self._settings.read_back == "none":
+            raise CannotRetrieve(f"{self.name}: read_back is none")
+        try:
+            found: Dataset = self._ask(lambda client: client.retrieve_instance(study_instance_uid, series_instance_uid, sop_instance_uid))
+            return found
+        except _Refused as error:
+            if error.status != http.HTTPStatus.NOT_FOUND:
+                raise CannotRetrieve(f"{self.name}: HTTP {error.status} for WADO-RS") from error
+            if sop_instance_uid in (self.instances(study_instance_uid, series_instance_uid) or ()):
+                raise CannotRetrieve(f"{self.name}: lists the object, and HTTP 404 for WADO-RS") from error
+            return None
+        except _UNREADABLE as error:
+            raise Retryable(f"{self.name}: the answer to WADO-RS can not be read ({type(error).__name__})") from None
 
     def study_attributes(self, study_instance_uid: str) -> Dataset | None:
         """By QIDO-RS; elements that the archive does not return are absent. Raises Retryable."""
@@ -120,11 +155,10 @@ class StowRs:
         return client
 
     def _of_http_status(self, status: int) -> Retryable | DeliveryRefused:
-        shown = f"{self.name}: HTTP {status}"
         broken = status >= http.HTTPStatus.INTERNAL_SERVER_ERROR and status != http.HTTPStatus.NOT_IMPLEMENTED
         if broken or status in _COMES_BACK:
-            return Retryable(shown)
-        return DeliveryRefused(shown)
+            return Retryable(f"{self.name}: HTTP {status}")
+        return _Refused(self.name, status)
 
     def _settle_failures(self, reply: Dataset, sop_instance_uid: str) -> None:
         """Some archives send an empty FailedSOPSequence with every success: only its items are failures."""

@@ -2,7 +2,8 @@
 
 A PACS's forward job must not fail because a study also holds an SR or a private object: unless configured otherwise, SOP classes
 that are retired, private or younger than this program are accepted too. PS3.4 Annex B (service class, status codes), PS3.8 9.3.4
-(rejection). What little is parsed before the answer is the head of the object, up to the Series Instance UID.
+(rejection). What little is parsed before the answer is the head of the object, up to the Series Instance UID. While back-pressure says
+so, associations are rejected for now and objects refused.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pynetdicom.sop_class import Verification, uid_to_service_class
 from qcnode.config import Caller, Listen
 from qcnode.dicom_listener import Callers, DicomListener, reject_caller, start_listener
 from qcnode.errors import Retryable
+from qcnode.ingest.back_pressure import BackPressure, Cause
 from qcnode.store.inbox import Acceptance, Inbox
 
 STORED = 0x0000
@@ -37,6 +39,8 @@ SOP_CLASS_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 CANNOT_PARSE = 0xC210
 INTERNAL_ERROR = 0xC211
+TEMPORARY_CONGESTION = (0x02, 0x03, 0x01)  # transient, by the service provider (presentation related): too much waits
+LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)  # the same: the disk holds no more
 
 _STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"
 _STANDARD_ROOT = "1.2.840.10008."
@@ -78,21 +82,21 @@ def start_storage_scp(
     *,
     now: Callable[[], datetime],
     on_stored: Callable[[str], None],
+    back_pressure: BackPressure | None = None,
     on_answer: Callable[[int], None] = lambda _: None,
 ) -> DicomListener:
     """Listen until `stop` is called; port 0 takes a free one. `on_stored` gets the Study Instance UID of each object that was new.
 
-    `on_answer` gets the status of every C-STORE response.
-
+    `on_answer` gets the status of every C-STORE response. Without back_pressure, only what the inbox itself has no room for is refused.
     Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
     """
     callers = Callers(listen.callers, "listen")
     contexts = _supported_contexts(listen.sop_classes)
     take_unknown = not listen.sop_classes
     handlers = [
-        (evt.EVT_REQUESTED, check_request, [callers, contexts, take_unknown]),
+        (evt.EVT_REQUESTED, check_request, [callers, contexts, take_unknown, back_pressure]),
         (evt.EVT_SOP_COMMON, route_unknown_classes, [take_unknown]),
-        (evt.EVT_C_STORE, _told(handle_store, on_answer), [inbox, now, on_stored]),
+        (evt.EVT_C_STORE, _told(handle_store, on_answer), [inbox, now, on_stored, back_pressure]),
     ]
     return start_listener(listen, "listen", contexts, handlers)
 
@@ -103,11 +107,26 @@ def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]
     return [build_context(uid, _PREFERRED_SYNTAXES) for uid in (Verification, *dict.fromkeys(storage))]
 
 
-def check_request(event: evt.Event, callers: Callers[Caller], contexts: list[PresentationContext], take_unknown: bool) -> None:
-    """Before negotiation: reject a caller that is not configured; offer the unknown Storage classes that it asks for."""
+def check_request(
+    event: evt.Event,
+    callers: Callers[Caller],
+    contexts: list[PresentationContext],
+    take_unknown: bool,
+    back_pressure: BackPressure | None,
+) -> None:
+    """Before negotiation: reject a caller that is not configured, or whose objects can not be taken for now; offer unknown Storage classes.
+
+    Who asks for C-ECHO alone is always answered.
+    """
     association = event.assoc
     if callers and callers.of(association) is None:
         reject_caller(association)
+        return
+    causes = back_pressure.causes() if back_pressure is not None and _asked(association) != {Verification} else frozenset()
+    if causes:
+        is_congested = causes <= {Cause.OBJECTS, Cause.CASES}
+        association.acse.send_reject(*(TEMPORARY_CONGESTION if is_congested else LOCAL_LIMIT_EXCEEDED))
+        association.kill()
     elif take_unknown:
         unknown = [build_context(uid, _PREFERRED_SYNTAXES) for uid in _unknown_storage_classes(association)]
         association.acceptor.supported_contexts = [*contexts, *unknown]
@@ -124,8 +143,12 @@ def route_unknown_classes(event: evt.Event, take_unknown: bool) -> Mapping[str, 
 
 
 def _unknown_storage_classes(association: Any) -> list[str]:
-    asked = {str(context.abstract_syntax) for context in association.requestor.primitive.presentation_context_definition_list}
-    return sorted(uid for uid in asked if _is_unknown_storage(uid))
+    return sorted(uid for uid in _asked(association) if _is_unknown_storage(uid))
+
+
+def _asked(association: Any) -> set[str]:
+    """The abstract syntaxes that the peer proposes."""
+    return {str(context.abstract_syntax) for context in association.requestor.primitive.presentation_context_definition_list}
 
 
 def _is_unknown_storage(sop_class_uid: str) -> bool:
@@ -145,8 +168,16 @@ def _told(answer: Callable[..., int], on_answer: Callable[[int], None]) -> Calla
     return answer_and_tell
 
 
-def handle_store(event: evt.Event, inbox: Inbox, now: Callable[[], datetime], on_stored: Callable[[str], None]) -> int:
+def handle_store(
+    event: evt.Event,
+    inbox: Inbox,
+    now: Callable[[], datetime],
+    on_stored: Callable[[str], None],
+    back_pressure: BackPressure | None,
+) -> int:
     """Answer one C-STORE request: its status (PS3.4 B.2.3). 0x0000 only after the object is durable."""
+    if back_pressure is not None and back_pressure.causes():
+        return OUT_OF_RESOURCES
     try:
         head = read_head(event.encoded_dataset(include_meta=False), UID(event.context.transfer_syntax))
         _check_request_fits(event.request, head)
@@ -165,11 +196,16 @@ def handle_store(event: evt.Event, inbox: Inbox, now: Callable[[], datetime], on
         _log.warning("object refused with %04XH: %s", error.status, error)
         return error.status
     except Retryable as error:
-        _log.warning("object refused with %04XH: %s", OUT_OF_RESOURCES, error)
+        if back_pressure is not None:
+            back_pressure.storage_failed(str(error))
+        else:
+            _log.warning("object refused with %04XH: %s", OUT_OF_RESOURCES, error)
         return OUT_OF_RESOURCES
     except Exception as error:  # noqa: BLE001 - one object must not end the association; its text might quote the object
         _log.error("object refused with %04XH: %s", INTERNAL_ERROR, type(error).__name__)
         return INTERNAL_ERROR
+    if back_pressure is not None:
+        back_pressure.stored()
     if acceptance is not Acceptance.SAME:
         _notify(on_stored, head.study_instance_uid)
     return STORED

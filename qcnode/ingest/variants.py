@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import dcmread, uid
+from pydicom import dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 
+from qcnode.headers.canonical import canonical_elements, canonical_value, is_group_length, pixel_bytes, transfer_syntax_of
 from qcnode.headers.elements import BROKEN_ELEMENT
 
 Outcome = Literal["same", "routine", "conflict"]
@@ -74,7 +75,6 @@ DECISIVE = (
 
 _ROUTINE_ANYWHERE = frozenset({"FrameVOILUTSequence", "WindowCenter", "WindowWidth"})
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_LITTLE_ENDIAN_NATIVE = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian})
 _UNREADABLE = (*BROKEN_ELEMENT, InvalidDicomError, zlib.error)
 
 
@@ -92,42 +92,21 @@ def compare(first: Path, second: Path, *, decode_frame: DecodeFrame | None = Non
             return "conflict"
         if not _pixels_are_equal(one, other, decode_frame):
             return "conflict"
-        return "same" if _syntax(one) == _syntax(other) and _everything(one) == _everything(other) else "routine"
+        return "same" if transfer_syntax_of(one) == transfer_syntax_of(other) and _everything(one) == _everything(other) else "routine"
     except _UNREADABLE:
         return "conflict"
 
 
-def _syntax(dataset: Dataset) -> uid.UID:
-    return uid.UID(str(dataset.file_meta.TransferSyntaxUID))
-
-
 def _content(dataset: Dataset, keyword: str) -> Any:
-    return _canonical(dataset[keyword], ignored=_is_routine) if keyword in dataset else None
+    return canonical_value(dataset[keyword], ignored=_is_routine) if keyword in dataset else None
 
 
 def _everything(dataset: Dataset) -> dict[int, Any]:
-    return {int(element.tag): _canonical(element, ignored=_is_group_length) for element in dataset if not _is_group_length(element)}
-
-
-def _canonical(element: DataElement, *, ignored: Callable[[DataElement], bool]) -> Any:
-    """A value that is equal wherever two encodings mean the same; None for an empty element, as for an absent one."""
-    value = element.value
-    if value is None or (hasattr(value, "__len__") and len(value) == 0):
-        return None
-    if element.VR == "SQ":
-        return [{int(inner.tag): _canonical(inner, ignored=ignored) for inner in item if not ignored(inner)} for item in value]
-    if isinstance(value, bytes):
-        return value
-    values = value if isinstance(value, list | tuple) or hasattr(value, "insert") else [value]
-    return [float(v) if element.VR in ("DS", "IS", "FL", "FD") and v != "" else str(v).strip() for v in values]
+    return canonical_elements(dataset, ignored=is_group_length)
 
 
 def _is_routine(element: DataElement) -> bool:
-    return element.tag.is_private or _is_group_length(element) or element.keyword in _ROUTINE_ANYWHERE
-
-
-def _is_group_length(element: DataElement) -> bool:
-    return element.tag.element == 0
+    return element.tag.is_private or is_group_length(element) or element.keyword in _ROUTINE_ANYWHERE
 
 
 def _pixels_are_equal(one: Dataset, other: Dataset, decode_frame: DecodeFrame | None) -> bool:
@@ -136,20 +115,12 @@ def _pixels_are_equal(one: Dataset, other: Dataset, decode_frame: DecodeFrame | 
         return False
     if not stored:
         return True
-    if _described_alike(one, other) and all(_pixel_bytes(one, keyword) == _pixel_bytes(other, keyword) for keyword in stored):
+    if _described_alike(one, other) and all(pixel_bytes(one, keyword) == pixel_bytes(other, keyword) for keyword in stored):
         return True
     monochrome = one.SamplesPerPixel == 1 and min(one.BitsAllocated, other.BitsAllocated) >= 8
     decode = decode_frame if decode_frame is not None and stored == ["PixelData"] and monochrome else _decode_with_pydicom
     frame_numbers = range(1, int(one.get("NumberOfFrames") or 1) + 1)
     return all(np.array_equal(decode(one, number), decode(other, number)) for number in frame_numbers)
-
-
-def _pixel_bytes(dataset: Dataset, keyword: str) -> tuple[uid.UID, bytes]:
-    """The bytes with the transfer syntax that they are encoded in; native words are brought into little endian order."""
-    syntax, value = _syntax(dataset), bytes(dataset[keyword].value)
-    if syntax == uid.ExplicitVRBigEndian and dataset[keyword].VR == "OW" and dataset.BitsAllocated <= 16 and len(value) % 2 == 0:
-        return uid.ExplicitVRLittleEndian, np.frombuffer(value, ">u2").astype("<u2").tobytes()
-    return uid.ExplicitVRLittleEndian if syntax in _LITTLE_ENDIAN_NATIVE else syntax, value
 
 
 def _described_alike(one: Dataset, other: Dataset) -> bool:
@@ -159,5 +130,5 @@ def _described_alike(one: Dataset, other: Dataset) -> bool:
 
 
 def _decode_with_pydicom(dataset: Dataset, frame_number: int) -> npt.NDArray[Any]:
-    values, _ = get_decoder(_syntax(dataset)).as_array(dataset, index=frame_number - 1)
+    values, _ = get_decoder(transfer_syntax_of(dataset)).as_array(dataset, index=frame_number - 1)
     return values

@@ -58,8 +58,8 @@ class Health:
     def _writable(self) -> Finding:
         try:
             self.database.check_writable()
-        except Retryable:
-            return Finding("database", "warning", "busy")
+        except Retryable as error:
+            return Finding("database", "failed", str(error))
         except Exception as error:  # noqa: BLE001  whatever is wrong with it: the node is not ready
             return Finding("database", "failed", f"can not be written: {type(error).__name__}")
         return Finding("database", "ok", "can be written")

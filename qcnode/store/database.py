@@ -23,7 +23,15 @@ from qcnode.store import migrations
 
 FILE_NAME = "qcnode.sqlite3"
 _BUSY_SECONDS = 30.0
-_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY, _FULL, _DISK_FAILED = "the database is busy", "the database has no room", "the database can not be written or read"
+_FAILURES_THAT_PASS = {
+    sqlite3.SQLITE_BUSY: _BUSY,
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_READONLY: _DISK_FAILED,
+    sqlite3.SQLITE_IOERR: _DISK_FAILED,
+    sqlite3.SQLITE_CANTOPEN: _DISK_FAILED,
+}
 
 
 class Database:
@@ -40,12 +48,12 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """A write transaction: committed, durably, at the end of the block; rolled back when the block raises.
 
-        Raises Retryable when another writer holds the database for longer than the busy timeout. Not to be nested.
+        Raises Retryable when another writer holds the database for longer than the busy timeout, or the disk fails. Not to be nested.
         """
         if not self._one_writer.acquire(timeout=_BUSY_SECONDS):
-            raise Retryable("the database is busy")
+            raise Retryable(_BUSY)
         try:
-            with _busy_is_retryable(), self._writers.begin() as connection:
+            with self._failures_that_pass(), self._writers.begin() as connection:
                 yield connection
         finally:
             self._one_writer.release()
@@ -53,8 +61,22 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one moment of the database and writes nothing."""
-        with _busy_is_retryable(), self._engine.begin() as connection:
+        with self._failures_that_pass(), self._engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _failures_that_pass(self) -> Iterator[None]:
+        """What is of the disk or of another process is Retryable; a damaged database is not."""
+        try:
+            yield
+        except DBAPIError as error:
+            failure = _FAILURES_THAT_PASS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+            if failure is None:
+                raise
+            if failure is _DISK_FAILED:
+                # a connection that was opened, or failed, on such a disk may stay as it is when the disk is well again
+                self._engine.dispose()
+            raise Retryable(failure) from error
 
     def check_writable(self) -> None:
         """Write something that changes nothing. Raises Retryable where it is busy, DBAPIError where it can not be."""
@@ -142,13 +164,3 @@ def _only_reads(connection: Any, _record: Any) -> None:
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("qcnode_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def _busy_is_retryable() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES:
-            raise Retryable("the database is busy") from error
-        raise

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import sqlite3
+import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -30,6 +30,7 @@ from qcnode.store.database import Database
 from qcnode.store.inbox_records import Acceptance, DirtyStudy, InboxCounts, Recovery, StoredObject, Variant
 from qcnode.store.moves import Moves, states_before
 from qcnode.store.object_files import ObjectFiles
+from qcnode.store.retention import Served
 from qcnode.store.schema import IN_USE, object_table
 
 __all__ = ["Acceptance", "DirtyStudy", "DiskFull", "Inbox", "InboxCounts", "Recovery", "StoredObject", "Variant"]
@@ -81,7 +82,8 @@ class Inbox:
         """Keep a received object durably; when this returns, the peer may be told so.
 
         `encoded` is a complete Part 10 file (PS3.10 7.1): preamble, file meta, data set as sent. Two objects are the same when the
-        bytes after the file meta, which is ours, are. Raises DiskFull, or Retryable when the database is busy; nothing is left then.
+        bytes after the file meta, which is ours, are. Raises DiskFull, or Retryable when disk or database can not be written for now;
+        nothing is left then.
         """
         dataset_sha256 = hashlib.sha256(memoryview(encoded)[_dataset_offset(encoded) :]).hexdigest()
         with self._database.read() as connection:
@@ -103,7 +105,7 @@ class Inbox:
         return self._keep(encoded, _Arrival(columns, sop_instance_uid, dataset_sha256, now))
 
     def _keep(self, encoded: bytes, arrival: _Arrival) -> Acceptance:
-        with _full_disk_is_retryable():
+        with _disk_failures_are_retryable():
             if self._files.free_bytes() - len(encoded) < self._minimum_free_bytes:
                 raise DiskFull("the storage directory is nearly full")
             temporary = self._files.write_temporary(encoded)
@@ -141,6 +143,10 @@ class Inbox:
                 subject, details = audit.object_subject(row.object_id), {"sop_instance_uid": row.sop_instance_uid}
                 audit.record(connection, at=now, actor=audit.NODE, action=audit.LOSE_OBJECT, subject=subject, details=details)
         return Recovery(len(temporary), removed, tuple(row.sop_instance_uid for row in lost))
+
+    def free_bytes(self) -> int:
+        """What the file system of the storage directory still takes. Raises OSError."""
+        return self._files.free_bytes()
 
     def unindexed(self, limit: int) -> list[StoredObject]:
         """The oldest objects in use whose header is still to be read."""
@@ -222,24 +228,24 @@ class Inbox:
         with self._database.begin() as connection:
             studies.mark_matched(connection, study_instance_uid, as_of)
 
-    def purge_ignored(self, before: datetime, now: datetime) -> int:
-        """Remove the files of objects received before `before` that qcnode never judges; the rows stay. Returns how many."""
-        return self._purge(retention.purge_ignored, before, now)
+    def purge(self, why: Served, before: datetime, now: datetime, limit: int = 200) -> int:
+        """Remove the files of the oldest objects that were received before `before` and have served; their rows stay. Returns how many.
 
-    def purge_images(self, before: datetime, now: datetime) -> int:
-        """Remove the files of everything else received before `before`, but for studies with an unfinished case or a waiting query."""
-        return self._purge(retention.purge_images, before, now)
+        At most `limit` objects (and their variants), so that nobody waits for long.
+        """
+        with self._database.read() as connection:
+            chosen = retention.served(connection, why, before, limit)
+        if not chosen:
+            return 0
+        with self._database.begin() as connection:
+            paths = retention.purge(connection, why, chosen, before, now)
+        self._remove_unrecorded(paths)  # after the commit: a crash between leaves a file without a row, which `recover` removes
+        return len(paths)
 
     def counts(self) -> InboxCounts:
         """Figures for status and doctor."""
         with self._database.read() as connection:
             return retention.counts(connection)
-
-    def _purge(self, choose: Callable[[Connection, datetime, datetime], list[str]], before: datetime, now: datetime) -> int:
-        with self._database.begin() as connection:
-            paths = choose(connection, before, now)
-        self._remove_unrecorded(paths)  # after the commit: a crash between leaves a file without a row, which `recover` removes
-        return len(paths)
 
     def _remove_unrecorded(self, paths: list[str]) -> int:
         """Remove those of the placed files that no row needs. Holds the write lock, so that `accept` can not place them meanwhile."""
@@ -296,14 +302,11 @@ def _write_rows(connection: Connection, arrival: _Arrival, purged: Any) -> Accep
 
 
 @contextmanager
-def _full_disk_is_retryable() -> Iterator[None]:
+def _disk_failures_are_retryable() -> Iterator[None]:
+    """Whatever keeps a file from being written is of the disk, not of the object: the sender shall try again."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull("the storage directory is full") from error
-        raise
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise DiskFull("the database has no room") from error
-        raise
+        raise Retryable(f"the storage directory can not be written ({os.strerror(error.errno or errno.EIO)})") from error

@@ -42,6 +42,7 @@ ErrorCode = Literal[
     "not-yours",
     "already-read",
     "superseded",
+    "purged",
     "bad-judgement",
 ]
 
@@ -52,7 +53,7 @@ class WorklistError(QCNodeError):
     code: "gone" (there is no such item), "claimed-by-another" (so is a held decision of another reader), "not-claimed" (claim it first),
     "held" (take the decision back first), "not-held" (there is none to take back), "decided" (too late), "not-decided" (nothing final is
     there to be reopened), "not-yours" (another reader's decision), "already-read" (it needs a reader who has not judged it yet),
-    "superseded" (another segmentation or result replaced it), "bad-judgement".
+    "superseded" (another segmentation or result replaced it), "purged" (its files were removed), "bad-judgement".
     """
 
     def __init__(self, text: str, code: ErrorCode) -> None:
@@ -119,6 +120,7 @@ class Item:
     lease_until: until when the claim holds. held_until: until when the decision can be taken back.
     decided_at: when the reader decided, not when it became final. reader: who claims it, holds a decision, or decided.
     read_twice: two readers judge it independently, and a third one where they differ. because: why a decision is being revised.
+    purged_at: when the pictures and documents of a decided case were removed; None while they are there.
     """
 
     item_id: int
@@ -164,6 +166,7 @@ class Item:
     marks: Mapping[int, Mark]
     because: str | None
     sampling_probability: float | None
+    purged_at: datetime | None
 
     @property
     def is_hidden(self) -> bool:

@@ -40,7 +40,10 @@ class ClaimedCase:
 
 @dataclass(frozen=True, slots=True)
 class SettledCase:
-    """What came out of a case; `objects` are the settled files as they were written."""
+    """What came out of a case; `objects` are the settled files as they were written.
+
+    report_series_uid: Series Instance UID of a report whose file was purged; None while it is there.
+    """
 
     case_id: str
     query_sop_instance_uid: str
@@ -57,6 +60,7 @@ class SettledCase:
     predecessor_case_id: str | None
     settled_at: datetime
     objects: tuple[ResultObject, ...]
+    report_series_uid: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,7 @@ class Jobs:
             reasons=REASONS.validate_json(row.reasons),
             weights=None if row.weights is None else Weights(**json.loads(row.weights)),
             directory=self._database.absolute(row.result_directory),
+            report_series_uid=next((o.series_instance_uid for o in written if o.kind == "report"), None),
             objects=tuple(
                 ResultObject(o.kind, o.sop_class_uid, o.sop_instance_uid, self._database.absolute(o.path), o.sha256) for o in written
             ),

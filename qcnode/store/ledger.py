@@ -96,6 +96,7 @@ class CaseEntry:
     weights: str | None  # JSON
     directory: Path | None
     settled_at: datetime | None
+    results_purged_at: datetime | None
     item: ItemEntry | None
     results: tuple[ResultObject, ...]
     deliveries: tuple[DeliveryEntry, ...]
@@ -230,6 +231,7 @@ class Ledger:
                 weights=row.weights,
                 directory=self._absolute(row.result_directory),
                 settled_at=row.settled_at,
+                results_purged_at=row.results_purged_at,
                 item=next(iter(items[row.case_id]), None),
                 results=tuple(results[row.case_id]),
                 deliveries=tuple(deliveries[row.case_id]),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 
 from qcnode.store.inbox_records import InboxCounts
 from qcnode.store.schema import case_table, object_table, query_table, study_table
@@ -14,29 +15,44 @@ IGNORED_KINDS = ("other", "qcnode-result")
 """Kinds of InstanceHeader that are received so that a forward job succeeds, and never judged."""
 
 
-def purge_ignored(connection: Connection, before: datetime, now: datetime) -> list[str]:
-    """Mark ignored objects received before `before` as purged. Returns the relative paths that may be free now."""
-    return _purge(connection, object_table.c.kind.in_(IGNORED_KINDS) & (object_table.c.received_at < before), now)
+class Served(StrEnum):
+    """Why an object is not needed any more.
+
+    IGNORED: it is never judged. UNMATCHED: no segmentation of its study is known. FINISHED: nothing of its study waits or is in work.
+    None of them is chosen while its study is still to be matched, but for what is ignored.
+    """
+
+    IGNORED = "ignored"
+    UNMATCHED = "unmatched"
+    FINISHED = "finished"
 
 
-def purge_images(connection: Connection, before: datetime, now: datetime) -> list[str]:
-    """Mark all objects received before `before` as purged, but for studies that are dirty, or where a case or a query still needs them."""
-    study = object_table.c.study_instance_uid
-    unfinished = exists().where(case_table.c.study_instance_uid == study, case_table.c.state.in_(("PENDING", "RUNNING")))
-    waiting = exists().where(query_table.c.study_instance_uid == study, query_table.c.state == "WAITING")
-    unmatched = exists().where(study_table.c.study_instance_uid == study, IS_DIRTY)
-    return _purge(connection, (object_table.c.received_at < before) & ~unfinished & ~waiting & ~unmatched, now)
+def served(connection: Connection, why: Served, before: datetime, limit: int) -> list[int]:
+    """The oldest objects that were received before `before` and have served; at most `limit` of them."""
+    chosen = select(object_table.c.object_id).where(_has_served(why, before)).order_by(object_table.c.received_at).limit(limit)
+    return list(connection.execute(chosen).scalars())
 
 
-def _purge(connection: Connection, chosen: ColumnElement[bool], now: datetime) -> list[str]:
+def purge(connection: Connection, why: Served, object_ids: list[int], before: datetime, now: datetime) -> list[str]:
+    """Mark those of the objects that still have served, and their variants, as purged. Returns the relative paths that may be free now."""
+    change = update(object_table).values(purged_at=now).returning(object_table.c.object_id, object_table.c.path)
+    gone = connection.execute(change.where(object_table.c.object_id.in_(object_ids), _has_served(why, before))).all()
+    beside = object_table.c.variant_of.in_([row.object_id for row in gone]) & object_table.c.purged_at.is_(None)
+    return [row.path for row in (*gone, *connection.execute(change.where(beside)).all())]
+
+
+def _has_served(why: Served, before: datetime) -> ColumnElement[bool]:
     """Variants go with the object that they are kept beside, whatever their own age."""
-    alive = object_table.c.purged_at.is_(None)
-    change = update(object_table).values(purged_at=now).returning(object_table.c.path)
-    first = change.where(alive, object_table.c.variant_of.is_(None), chosen)
-    paths = list(connection.execute(first).scalars())
-    gone = select(object_table.c.object_id).where(object_table.c.purged_at.is_not(None), object_table.c.variant_of.is_(None))
-    paths += connection.execute(change.where(alive, object_table.c.variant_of.in_(gone))).scalars()
-    return paths
+    study = object_table.c.study_instance_uid
+    old = object_table.c.purged_at.is_(None) & object_table.c.variant_of.is_(None) & (object_table.c.received_at < before)
+    if why is Served.IGNORED:
+        return old & object_table.c.kind.in_(IGNORED_KINDS)
+    unmatched = ~exists().where(study_table.c.study_instance_uid == study, IS_DIRTY)
+    case, query = case_table.c.study_instance_uid == study, query_table.c.study_instance_uid == study
+    if why is Served.UNMATCHED:
+        return old & unmatched & ~or_(exists().where(case), exists().where(query))
+    unfinished = exists().where(case, case_table.c.state.in_(("PENDING", "RUNNING")))
+    return old & unmatched & ~unfinished & ~exists().where(query, query_table.c.state == "WAITING")
 
 
 def counts(connection: Connection) -> InboxCounts:

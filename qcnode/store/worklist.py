@@ -205,6 +205,8 @@ class Worklist:
             if row.state != "DECIDED":
                 code: ErrorCode = "superseded" if row.state == "SUPERSEDED" else "not-decided"
                 raise WorklistError(f"item {item_id} is {row.state}; only a final decision can be reopened", code)
+            if row.purged_at is not None:
+                raise WorklistError(f"the pictures and documents of item {item_id} were purged; its decision can not be revised", "purged")
             if row.reader != reader and not of_anybody:
                 raise WorklistError(f"the decision about item {item_id} is {row.reader}'s; a supervisor can reopen it", "not-yours")
             columns = NO_DECISION | {"reader": reader, "claimed_at": now, "lease_until": lease_until}

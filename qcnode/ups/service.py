@@ -209,7 +209,7 @@ class UpsWorklist:
         return answers.ATTRIBUTES_NOT_SUPPORTED if ignored else answers.SUCCESS
 
     def _dataset(self, step: Step, item: Item, *, with_report: bool) -> Dataset:
-        report = self._report(item) if with_report else None
+        report = self._report(item) if with_report and item.purged_at is None else None
         predecessor = step_uid(item.case_id, item.created_at, step.number - 1) if step.number > 1 else None
         made = step_dataset(step, as_shown(item), report, self._archive, predecessor)
         if item.is_independent and step.state not in ALIVE:  # what one of two readers has said is not for the other

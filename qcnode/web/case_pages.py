@@ -183,7 +183,7 @@ def _panel_values(context: WebContext, principal: Principal, item: Item) -> dict
         "regions": context.review.regions(item.item_id, now),
         "readings": context.review.readings(item.item_id, now),
         "may_read": context.review.may_read(item.item_id, principal.name, now),
-        "may_reopen": item.state == "DECIDED" and (is_supervisor or item.reader == principal.name),
+        "may_reopen": item.state == "DECIDED" and item.purged_at is None and (is_supervisor or item.reader == principal.name),
         "history": context.review.history(item.item_id, now) if is_supervisor else [],
         "readers": [a.name for a in context.accounts.list() if not a.disabled] if is_supervisor else [],
     }

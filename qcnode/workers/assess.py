@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from qcnode.case import Reason, ReasonCode
-from qcnode.errors import Retryable
+from qcnode.errors import Rejected, Retryable
 from qcnode.headers import read_header
 from qcnode.pipeline import assess_case, settled_result
 from qcnode.report.inputs import Predecessor
@@ -75,7 +75,11 @@ class AssessStep:
     def _predecessor(self, claimed: ClaimedCase) -> Predecessor | None:
         earlier = self.jobs.result(claimed.case.predecessor_case_id) if claimed.case.predecessor_case_id else None
         report = next((o for o in earlier.objects if o.kind == "report"), None) if earlier else None
-        if report is None:
+        if earlier is None or report is None:
             return None
-        header = read_header(report.path)
-        return Predecessor(report.sop_class_uid, report.sop_instance_uid, header.series_instance_uid, header.study_instance_uid)
+        try:
+            series_uid = earlier.report_series_uid or read_header(report.path).series_instance_uid
+        except (OSError, Rejected) as error:
+            log.warning("case %s: the report before can not be named (%s)", claimed.case.case_id[:12], type(error).__name__)
+            return None
+        return Predecessor(report.sop_class_uid, report.sop_instance_uid, series_uid, earlier.study_instance_uid)

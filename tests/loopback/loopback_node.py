@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -78,9 +77,8 @@ class Serving:
 
 def serve(config_file: Path, port: int, log: Path) -> Serving:
     """Start `qcnode serve` and wait until it listens."""
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
     with log.open("ab") as stream:
-        process = subprocess.Popen([sys.executable, "-m", "qcnode", "serve", "--config", str(config_file)], stderr=stream, env=environment)
+        process = subprocess.Popen([sys.executable, "-m", "qcnode", "serve", "--config", str(config_file)], stderr=stream)
 
     def listens() -> bool:
         assert process.poll() is None, f"qcnode serve ended: {log.read_text()[-2000:]}"

@@ -37,6 +37,8 @@ object_table = table(
     Index("object_by_study", "study_instance_uid"),
     Index("object_by_file", "sha256"),
     Index("object_by_state", "state"),
+    Index("object_to_purge", "received_at", sqlite_where=text("purged_at IS NULL AND variant_of IS NULL")),
+    Index("object_variant", "variant_of", sqlite_where=text("variant_of IS NOT NULL")),
 )
 
 IN_USE = and_(object_table.c.purged_at.is_(None), object_table.c.variant_of.is_(None))
@@ -88,11 +90,14 @@ case_table = table(
         Column("scanner", String),  # as on the worklist
         Column("segmenter", String),
         Column("patient_key", String),  # the same for the cases of one patient, and no name of them
+        Column("results_purged_at", UtcDateTime),  # when the files of result_directory were removed
+        Column("setbacks", Integer, nullable=False, server_default="0"),  # attempts that the node's own disk or database ended
     ),
     Index("case_by_state", "state", "next_attempt_at"),
     Index("case_by_query", "query_sop_instance_uid"),
     Index("case_by_correction", "corrects_query_uid"),
     Index("case_by_settling", "settled_at", "verdict"),
+    Index("case_to_purge", "settled_at", sqlite_where=text("results_purged_at IS NULL")),
 )
 
 result_object_table = table(
@@ -104,6 +109,7 @@ result_object_table = table(
         Column("sop_instance_uid", String, nullable=False),
         Column("path", String, nullable=False),
         Column("sha256", String, nullable=False),
+        Column("series_instance_uid", String),  # of a report whose file was purged
     ),
 )
 

@@ -59,6 +59,7 @@ item_table = table(
         Column("read_twice", Boolean, nullable=False, server_default="0"),
         Column("region_marks", String, nullable=False, server_default="{}"),  # JSON
         Column("because", String),  # stage REVISION only: why the decision before is doubted
+        Column("purged_at", UtcDateTime),  # when the files of the case's results were removed
     ),
     Index("item_to_find", "state", "rank", "created_at", *_FOUND_BY),
     Index("item_by_decision", "decided_at"),

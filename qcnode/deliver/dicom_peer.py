@@ -1,0 +1,81 @@
+"""The archive at the other end of an association: how it is called, and how it is asked (Study Root C-FIND)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom import Dataset
+from pynetdicom import AE, build_context
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+
+from qcnode.config import CStoreDestination
+from qcnode.errors import Retryable
+
+PENDING = (0xFF00, 0xFF01)
+_OUT_OF_RESOURCES = 0xA700
+
+
+class DicomPeer:
+    """One archive; an association per call. Safe to use from several threads."""
+
+    def __init__(self, settings: CStoreDestination, ae_title: str) -> None:
+        """`ae_title` is our own, by which the archive knows us."""
+        self.name = settings.name
+        self.ae_title = ae_title
+        self.where = f"{settings.ae_title} at {settings.host}:{settings.port}"
+        self._settings = settings
+
+    @contextmanager
+    def association(
+        self,
+        contexts: Sequence[PresentationContext],
+        *,
+        roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+        handlers: Sequence[Any] = (),
+    ) -> Iterator[Association]:
+        """An association, released at the end; with no accepted contexts where the archive accepted it but nothing in it.
+
+        `handlers`: (event, function) pairs, bound from the beginning. Raises Retryable.
+        """
+        entity = AE(ae_title=self.ae_title)
+        where = self._settings
+        entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = where.timeout_seconds
+        association = entity.associate(
+            where.host, where.port, list(contexts), ae_title=where.ae_title, ext_neg=list(roles), evt_handlers=list(handlers)
+        )
+        nothing_accepted = association.is_aborted and bool(association.rejected_contexts)
+        if not association.is_established and not nothing_accepted:
+            how = "rejected" if association.is_rejected else "not established"
+            raise Retryable(f"{self.name}: association with {self.where} {how}")
+        try:
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
+
+    def find(self, identifier: Dataset) -> list[Dataset] | None:
+        """Answers; None where the archive does not query, or fails to. Raises Retryable."""
+        with self.association([build_context(StudyRootQueryRetrieveInformationModelFind)]) as association:
+            if not association.accepted_contexts:
+                return None
+            found = []
+            for status, answer in association.send_c_find(identifier, StudyRootQueryRetrieveInformationModelFind):
+                if "Status" not in status:
+                    raise Retryable(f"{self.name}: no answer to C-FIND, or the association was aborted")
+                if status.Status in PENDING and answer is not None:
+                    found.append(answer)
+                elif is_out_of_resources(status.Status):
+                    raise Retryable(f"{self.name}: status {status.Status:04X}H for C-FIND")
+                elif status.Status != 0x0000:
+                    return None
+            return found
+
+
+def is_out_of_resources(status: int) -> bool:
+    """A7xxH: the peer may be able to do it later (PS3.4 tables B.2-1, C.4-1, C.4-3)."""
+    return _OUT_OF_RESOURCES <= status <= _OUT_OF_RESOURCES + 0xFF
