@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "errors", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
+BOTTOM = {"case", "errors", "log_fields", "tissues", "headers", "outcome", "uids", "regions", "sampling"}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -31,6 +31,7 @@ ALLOWED = {
     "outcome": {"case", "regions"},
     "regions": set(),
     "uids": set(),
+    "log_fields": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
     "config": {"case", "errors"},

@@ -11,6 +11,7 @@ from pathlib import Path
 from qcnode.case import Reason, ReasonCode
 from qcnode.errors import Rejected, Retryable
 from qcnode.headers import read_header
+from qcnode.log_fields import note
 from qcnode.pipeline import assess_case, settled_result
 from qcnode.report.inputs import Predecessor
 from qcnode.sampling import NO_SAMPLING, Sampling
@@ -45,12 +46,14 @@ class AssessStep:
         claimed = self.jobs.claim(self.owner, self.now(), LEASE)
         if claimed is None:
             return False
+        case = claimed.case
+        note(case_id=case.case_id, study_instance_uid=case.study_instance_uid, sop_instance_uid=case.query.sop_instance_uid)
         try:
             self._assess(claimed)
         except LeaseLost:
             log.info("case %s was superseded while it was judged", claimed.case.case_id[:12])
         except Exception as error:  # noqa: BLE001  whatever a case does to us, it must not stop the others
-            log.error("case %s, attempt %d: %s", claimed.case.case_id[:12], claimed.attempts, where(error))
+            log.error("case %s, attempt %d: %s", claimed.case.case_id[:12], claimed.attempts, where(error), extra={"event": "case-failed"})
             self.jobs.retry(claimed, where(error), self.now(), timedelta(seconds=5 * 4**claimed.attempts))
         return True
 
@@ -69,7 +72,9 @@ class AssessStep:
             case, task.judge, directory, created=created, version=self.version, predecessor=predecessor, announce=announce
         )
         self.jobs.settle(claimed, settled_result(case, outcome, directory, self.sampling), self.wanted_kinds, self.now())
-        log.info("case %s: %s %s", case.case_id[:12], outcome.verdict, ", ".join(r.code for r in outcome.reasons))
+        log.info(
+            "case %s: %s %s", case.case_id[:12], outcome.verdict, ", ".join(r.code for r in outcome.reasons), extra={"event": "case-judged"}
+        )
         self.on_result()
 
     def _predecessor(self, claimed: ClaimedCase) -> Predecessor | None:

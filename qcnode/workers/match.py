@@ -24,6 +24,7 @@ from qcnode.ingest.matching import (
     match_study,
 )
 from qcnode.ingest.variants import compare
+from qcnode.log_fields import note
 from qcnode.store.inbox import Inbox
 from qcnode.store.inbox_records import DirtyStudy
 from qcnode.store.jobs import Jobs
@@ -58,7 +59,9 @@ class MatchStep:
             try:
                 self.inbox.index(stored.object_id, read_header(stored.path))
             except Rejected as rejection:
-                log.warning("object %s is unreadable: %s", stored.sop_instance_uid, rejection.reason.code)
+                log.warning(
+                    "object %s is unreadable: %s", stored.sop_instance_uid, rejection.reason.code, extra={"event": "object-unreadable"}
+                )
                 self.inbox.mark_unreadable(stored.object_id, rejection.reason.text)
         return bool(arrived)
 
@@ -98,6 +101,7 @@ class MatchStep:
 
     def match(self, study_instance_uid: str, *, quiet: bool) -> None:
         """Match one study with all that is at hand, and keep what came out."""
+        note(study_instance_uid=study_instance_uid, case_id=None)
         headers = self.inbox.headers_of_study(study_instance_uid)
         first_seen = {q.sop_instance_uid: q.first_seen_at for q in self.jobs.queries(study_instance_uid=study_instance_uid)}
         series = {h.header.series_instance_uid for h in headers if h.header.kind == "image"}
@@ -127,8 +131,15 @@ class MatchStep:
 
     def _keep(self, outcome: MatchOutcome, study: str) -> None:
         if isinstance(outcome, Matched):
+            note(case_id=outcome.case.case_id)
             if self.jobs.put_case(outcome.case, self.now()):
-                log.info("case %s: %s, evidence %s", outcome.case.case_id[:12], outcome.case.task, outcome.case.completeness_evidence)
+                log.info(
+                    "case %s: %s, evidence %s",
+                    outcome.case.case_id[:12],
+                    outcome.case.task,
+                    outcome.case.completeness_evidence,
+                    extra={"event": "case-found"},
+                )
                 self.on_case()
         elif isinstance(outcome, Waiting):
             self.jobs.record_query(outcome.query_sop_instance_uid, study, "WAITING", outcome.reason, self.now())

@@ -1,0 +1,98 @@
+"""What the audit trail tells of, as the tables hold it: objects received and sent, items and accounts. Reads only, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select
+
+from qcnode.store.database import Database
+from qcnode.store.outbox import UNDELIVERED
+from qcnode.store.schema import case_table, delivery_table, item_table, object_table
+
+_BATCH = 500
+_O, _D = object_table.c, delivery_table.c
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedObject:
+    """An object that a peer has sent."""
+
+    object_id: int
+    study_instance_uid: str
+    sop_class_uid: str
+    calling_ae_title: str
+    peer_address: str
+    received_at: datetime
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SentObject:
+    """An object that a destination has taken, or refused for good (delivered_at is None)."""
+
+    destination: str
+    study_instance_uid: str
+    sop_class_uid: str
+    delivered_at: datetime | None
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOfPatient:
+    """Whose study a worklist item shows."""
+
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
+
+
+class Trail:
+    """Reads what is new. `undelivered` remembers which deliveries were on their way at the last look."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._undelivered: set[int] | None = None
+
+    def last_object_id(self) -> int:
+        """The number of the newest object; 0 where there is none."""
+        with self._database.read() as connection:
+            return connection.execute(select(func.coalesce(func.max(_O.object_id), 0))).scalar_one()
+
+    def received(self, after: int, before: datetime) -> list[ReceivedObject]:
+        """The oldest objects behind number `after` that came before `before`."""
+        columns = (_O.object_id, _O.study_instance_uid, _O.sop_class_uid, _O.calling_ae_title, _O.peer_address, _O.received_at, _O.path)
+        query = select(*columns).where(_O.object_id > after).order_by(_O.object_id).limit(_BATCH)
+        found = []
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                if row.received_at >= before:
+                    break
+                found.append(ReceivedObject(*row[:-1], self._database.absolute(row.path)))
+        return found
+
+    def sent(self) -> list[SentObject]:
+        """What has left the outbox since the last call; nothing at the first one."""
+        with self._database.read() as connection:
+            waiting = _waiting(connection)
+            ended = () if self._undelivered is None else sorted(self._undelivered - waiting)[:_BATCH]
+            columns = (_D.destination, case_table.c.study_instance_uid, _D.sop_class_uid, _D.delivered_at, _D.path)
+            query = select(*columns).join(case_table, case_table.c.case_id == _D.case_id).where(_D.delivery_id.in_(ended))
+            rows = connection.execute(query.order_by(_D.delivery_id)).all()
+        self._undelivered = (self._undelivered or set()).difference(ended) | waiting
+        return [SentObject(*row[:-1], self._database.absolute(row.path)) for row in rows]
+
+    def items(self, item_ids: Iterable[int]) -> dict[int, ItemOfPatient]:
+        """item -> whose study it is."""
+        columns = (item_table.c.item_id, item_table.c.study_instance_uid, item_table.c.patient_id, item_table.c.patient_name)
+        with self._database.read() as connection:
+            rows = connection.execute(select(*columns).where(item_table.c.item_id.in_(list(item_ids)))).all()
+        return {row[0]: ItemOfPatient(*row[1:]) for row in rows}
+
+
+def _waiting(connection: Connection) -> set[int]:
+    destinations = select(_D.destination).distinct()
+    return set(connection.execute(select(_D.delivery_id).where(_D.destination.in_(destinations), _D.state.in_(UNDELIVERED))).scalars())
