@@ -13,6 +13,9 @@ from functools import partial
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from qcnode import __version__
+from qcnode.audit_trail.events import NodeIdentity
+from qcnode.audit_trail.step import POSITION_FILE, AuditTrailStep
+from qcnode.audit_trail.syslog import SyslogSender
 from qcnode.case import Verdict
 from qcnode.clock import utc_now
 from qcnode.config import Config, ReviewSettings
@@ -30,6 +33,7 @@ from qcnode.observe.server import MonitoringServer
 from qcnode.review import Review
 from qcnode.sampling import Sampling
 from qcnode.schedule import open_schedule, set_quiet_timer
+from qcnode.store.audit import Audit
 from qcnode.store.backlog import measure_load
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
@@ -40,6 +44,7 @@ from qcnode.store.node_lock import only_node
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
 from qcnode.store.result_retention import ResultRetention
+from qcnode.store.trail import Trail
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import JudgedTask, load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
@@ -119,6 +124,8 @@ class Node:
         announce = Rules(config.notifications)
         match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, tasks)
         workers += self._notifying(Notices(database))
+        if config.audit_log.enabled:
+            workers.append(self._open_audit_trail(started, database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
         purge = PurgeStep(inbox, ResultRetention(database), config.storage, config.matching, utc_now, inbox.free_bytes)
@@ -166,6 +173,15 @@ class Node:
         self.ups_port = listener.port
         log.info("the worklist listens for workstations as %s on %s:%d", settings.ae_title, settings.host, listener.port)
         return listener
+
+    def _open_audit_trail(self, started: ExitStack, database: Database) -> Worker:
+        config = self._config
+        me = NodeIdentity.of(config, os.getpid())
+        position = config.storage.directory / POSITION_FILE
+        step = AuditTrailStep(config.audit_log, me, Trail(database), Audit(database), SyslogSender(config.audit_log), position, utc_now)
+        step.start()
+        started.callback(step.stop)
+        return Worker("audit trail", step)
 
     def _start_monitoring(
         self, started: ExitStack, database: Database, workers: list[Worker], listeners: dict[str, DicomListener], answered: Tally

@@ -8,6 +8,7 @@ from typing import Literal, Self, TypeVar
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from qcnode.config.audit_log import AuditLog
 from qcnode.config.destinations import CStoreDestination, Destination, Retry, StowDestination
 from qcnode.config.judging import Inference, SeriesRule, Task, Threshold
 from qcnode.config.listeners import Caller, Listen, Listener, Ups, Workstation
@@ -18,6 +19,7 @@ from qcnode.config.review import Observers, Reader, ReviewSettings, SecondReader
 from qcnode.errors import ConfigurationError
 
 __all__ = [
+    "AuditLog",
     "CStoreDestination",
     "Caller",
     "Config",
@@ -110,6 +112,7 @@ class Config(Section):
     web: Web = Web()
     ups: Ups = Ups()
     monitoring: Monitoring = Monitoring()
+    audit_log: AuditLog = AuditLog()
     logging: Logging = Logging()
 
     @model_validator(mode="after")
@@ -143,15 +146,15 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     destinations = tuple(_with_absolute_files(destination, folder) for destination in config.destinations)
     channels = tuple(_with_absolute_files(channel, folder) for channel in config.notifications.channels)
     notifications = config.notifications.model_copy(update={"channels": channels})
-    monitoring = _with_absolute_files(config.monitoring, folder)
+    watched = {name: _with_absolute_files(getattr(config, name), folder) for name in ("monitoring", "audit_log")}
     tasks = {
         name: task.model_copy(update={"weights": str(folder / task.weights) if "/" in task.weights else task.weights})
         for name, task in config.tasks.items()
     }
-    changed = {"storage": storage, "destinations": destinations, "notifications": notifications, "monitoring": monitoring, "tasks": tasks}
+    changed = {"storage": storage, "destinations": destinations, "notifications": notifications, "tasks": tasks} | watched
     return config.model_copy(update=changed)
 
 
 def _with_absolute_files(section: _S, folder: Path) -> _S:
-    files = ("password_file", "secret_file", "ca_file", "token_file")
+    files = ("password_file", "secret_file", "ca_file", "token_file", "certificate_file", "private_key_file")
     return section.model_copy(update={key: folder / getattr(section, key) for key in files if getattr(section, key, None) is not None})

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from qcnode.store.database import Database
-from qcnode.store.outbox import UNDELIVERED
+from qcnode.store.left_outbox import LeftOutbox
 from qcnode.store.schema import case_table, delivery_table, item_table, object_table
 
 _BATCH = 500
@@ -51,16 +51,18 @@ class ItemOfPatient:
 
 
 class Trail:
-    """Reads what is new. `undelivered` remembers which deliveries were on their way at the last look."""
+    """Reads what is new."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._undelivered: set[int] | None = None
+        with database.read() as connection:
+            self._left = LeftOutbox(connection)
 
     def last_object_id(self) -> int:
         """The number of the newest object; 0 where there is none."""
         with self._database.read() as connection:
-            return connection.execute(select(func.coalesce(func.max(_O.object_id), 0))).scalar_one()
+            newest: int | None = connection.execute(select(func.max(_O.object_id))).scalar_one()
+        return newest or 0
 
     def received(self, after: int, before: datetime) -> list[ReceivedObject]:
         """The oldest objects behind number `after` that came before `before`."""
@@ -75,14 +77,11 @@ class Trail:
         return found
 
     def sent(self) -> list[SentObject]:
-        """What has left the outbox since the last call; nothing at the first one."""
+        """What has left the outbox since the last call, or since the start."""
+        columns = (_D.destination, case_table.c.study_instance_uid, _D.sop_class_uid, _D.delivered_at, _D.path)
+        query = select(*columns).join(case_table, case_table.c.case_id == _D.case_id).order_by(_D.delivery_id)
         with self._database.read() as connection:
-            waiting = _waiting(connection)
-            ended = () if self._undelivered is None else sorted(self._undelivered - waiting)[:_BATCH]
-            columns = (_D.destination, case_table.c.study_instance_uid, _D.sop_class_uid, _D.delivered_at, _D.path)
-            query = select(*columns).join(case_table, case_table.c.case_id == _D.case_id).where(_D.delivery_id.in_(ended))
-            rows = connection.execute(query.order_by(_D.delivery_id)).all()
-        self._undelivered = (self._undelivered or set()).difference(ended) | waiting
+            rows = connection.execute(query.where(_D.delivery_id.in_(self._left.look(connection, _BATCH)))).all()
         return [SentObject(*row[:-1], self._database.absolute(row.path)) for row in rows]
 
     def items(self, item_ids: Iterable[int]) -> dict[int, ItemOfPatient]:
@@ -91,8 +90,3 @@ class Trail:
         with self._database.read() as connection:
             rows = connection.execute(select(*columns).where(item_table.c.item_id.in_(list(item_ids)))).all()
         return {row[0]: ItemOfPatient(*row[1:]) for row in rows}
-
-
-def _waiting(connection: Connection) -> set[int]:
-    destinations = select(_D.destination).distinct()
-    return set(connection.execute(select(_D.delivery_id).where(_D.destination.in_(destinations), _D.state.in_(UNDELIVERED))).scalars())
