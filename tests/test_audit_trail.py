@@ -32,12 +32,15 @@ from qcnode.audit_trail.syslog import SyslogSender
 from qcnode.config import AuditLog, Config
 from qcnode.errors import ConfigurationError
 from qcnode.node import Node
+from qcnode.rejection import Rejection, Times
 from qcnode.store.accounts import Accounts, Role
 from qcnode.store.audit import Audit
 from qcnode.store.database import Database, open_database
 from qcnode.store.final_decisions import DecisionFilters
 from qcnode.store.inbox import Inbox
+from qcnode.store.new_rejections import NewRejections
 from qcnode.store.outbox import Outbox
+from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.store.trail import Trail
 from qcnode.store.worklist import Worklist
 
@@ -201,7 +204,9 @@ def _number(stream: Any) -> int:
 def open_step(database: Database, clock: Clock, port: int, **settings: object) -> AuditTrailStep:
     audit_log = AuditLog.model_validate({"enabled": True, "host": "127.0.0.1", "port": port, "transport": "udp"} | settings)
     position = database.directory / POSITION_FILE
-    step = AuditTrailStep(audit_log, ME, Trail(database), Audit(database), SyslogSender(audit_log), position, clock)
+    step = AuditTrailStep(
+        audit_log, ME, Trail(database), Audit(database), NewRejections(database), SyslogSender(audit_log), position, clock
+    )
     step.start()
     return step
 
@@ -223,12 +228,14 @@ def test_every_event_is_told(tmp_path: Path) -> None:
         accounts.add("ann", "hash", Role.READER, by="root", now=clock())
         for action, actor in (("sign-in", "ann"), ("sign-out", "ann"), ("sign-in-failed", "qcnode")):
             audit.add(at=clock(), actor=actor, action=action, subject="account/ann", details={"address": "192.0.2.9"})
+        stranger = Rejection("listen", "caller-unknown", "192.0.2.66", "STRANGER", "QCNODE")
+        RejectedCallers(database).add({stranger: Times(3, clock(), clock())})
         worklist.final_decisions(DecisionFilters(), "root", clock(), {"identified": False})
         clock.move(seconds=60)
         while step():
             pass
         step.stop()
-        found = receiver.wait(9)
+        found = receiver.wait(10)
     by_event = {message.event: message for message in found}
     assert [message.event for message in found[:1] + found[-1:]] == [("110100", "110120", "E", "0"), ("110100", "110121", "E", "0")]
     received, sent = by_event["110104", "C", "0"], by_event["110104", "R", "0"]
@@ -247,6 +254,9 @@ def test_every_event_is_told(tmp_path: Path) -> None:
     assert by_event["110114", "110123", "E", "0"].participants[0][0] == "ann"
     assert by_event["110114", "110122", "E", "4"].participants[0] == ("ann", "true", None, "192.0.2.9")
     assert by_event["110113", "110137", "E", "0"].participants[0][0] == "root"
+    alert = by_event["110113", "110126", "E", "4"]
+    assert alert.participants[1] == ("STRANGER", "true", "110153", "192.0.2.66")
+    assert alert.objects["110182"].get("ParticipantObjectID") == "192.0.2.66"
     exported = by_event["110106", "R", "0"]
     assert [role for _, _, role, _ in exported.participants] == [None, "110153", "110154"]
     details = {d.get("type"): b64decode(d.get("value", "")) for d in exported.objects["110182"].iter("ParticipantObjectDetail")}

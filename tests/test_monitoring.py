@@ -29,10 +29,12 @@ from qcnode.observe.health import Health
 from qcnode.observe.metrics import Tally, Watched, make_registry
 from qcnode.observe.server import MonitoringServer
 from qcnode.outcome import write_outcome
+from qcnode.rejection import Rejection, Times
 from qcnode.store.database import FILE_NAME, Database, open_database
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
+from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.store.schema import metadata
 from qcnode.workers import worker as worker_module
 from qcnode.workers.worker import Worker
@@ -121,7 +123,10 @@ def test_what_happens_is_counted_and_measured(watch: Watch) -> None:
     watch.answered.add(0x0000)
     watch.answered.add(0xA700)
     watch.answered.add(0xA700)
+    stranger = Rejection("listen", "caller-unknown", "192.0.2.66", "STRANGER", "QCNODE")
+    RejectedCallers(watch.database).add({stranger: Times(3, at(60), at(60))})
     found = watch.figures()
+    assert found[("qcnode_callers_rejected_total", "listen", "caller-unknown")] == 3
     assert found[("qcnode_objects_received_total", "segmentation")] == 1
     assert found[("qcnode_cases_judged_total", "cardiac-sax", "FAIL")] == 1
     assert found[("qcnode_case_reasons_total", "below-threshold", "FAIL")] == 1

@@ -12,10 +12,10 @@ from store_samples import START
 from qcnode.errors import ConfigurationError
 from qcnode.store import audit
 from qcnode.store.database import FILE_NAME, open_database
+from qcnode.store.delivery import DELIVERY_MOVES
 from qcnode.store.inbox import OBJECT_MOVES, VARIANT_MOVES
 from qcnode.store.jobs import CASE_MOVES, QUERY_MOVES
 from qcnode.store.moves import Moves
-from qcnode.store.outbox import DELIVERY_MOVES
 from qcnode.store.worklist import ITEM_MOVES
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,10 @@ class Looked:
     orientation: Orientation
     looks: tuple[Look | None, ...]
     image_p_value: float | None
+
+
+class NoGPU(ConfigurationError):
+    """A GPU is asked for, and PyTorch finds none."""
 
 
 class QCPredictor:
@@ -147,6 +152,12 @@ class QCPredictor:
         return novelty.p_value(self.card.novelty.query, *novelty.query_features(query))
 
 
+def free_gpu_memory() -> None:
+    """Give back what PyTorch keeps of the GPU's memory for later, where there is a GPU that still answers."""
+    with suppress(RuntimeError):
+        torch.cuda.empty_cache()
+
+
 def pseudo_reference_settings(card: ModelCard) -> PseudoReferenceSettings | None:
     """How the card's pseudo-reference networks see the volumes; None where it has none."""
     facts = card.pseudo_reference
@@ -193,7 +204,7 @@ def _choose_device(wanted: str) -> tuple[str, str]:
     if chosen == "cpu":
         return chosen, "CPU"
     if not torch.cuda.is_available():
-        raise ConfigurationError(f"Device {wanted!r} is asked for, but PyTorch finds no GPU: set it to auto or cpu.")
+        raise NoGPU(f"Device {wanted!r} is asked for, but PyTorch finds no GPU: set it to auto or cpu.")
     return chosen, f"GPU ({torch.cuda.get_device_name(chosen)})"
 
 

@@ -23,6 +23,7 @@ from qcnode.audit_trail.messages import (
 )
 from qcnode.config import Config, CStoreDestination
 from qcnode.store.audit import AuditEntry
+from qcnode.store.new_rejections import TurnedAway
 from qcnode.store.trail import ItemOfPatient, ReceivedObject, SentObject
 
 PatientOf = Callable[[Path], PatientObject | None]
@@ -119,6 +120,23 @@ def of_entry(me: NodeIdentity, entry: AuditEntry, items: Mapping[int, ItemOfPati
     patient = PatientObject(item.patient_id, item.patient_name) if with_patient else None
     participants, studies = (Participant(entry.actor, True), _application(me)), (StudyObject(item.study_instance_uid),)
     return AuditMessage(EventId.INSTANCES_ACCESSED, _VIEWS[entry.action], entry.at, participants, studies=studies, patient=patient)
+
+
+def of_rejection(me: NodeIdentity, turned_away: TurnedAway) -> AuditMessage:
+    """Security Alert, Node Authentication (A.5.3.11): a caller was turned away, perhaps more than once."""
+    rejection = turned_away.rejection
+    caller = Participant(rejection.calling_ae_title or "unknown", True, RoleId.SOURCE, rejection.address)
+    details = {"Alert Description": rejection.reason, "listener": rejection.listener, "times": str(turned_away.count)}
+    return AuditMessage(
+        EventId.SECURITY_ALERT,
+        "E",
+        turned_away.last_at,
+        (_application(me), caller),
+        EventType.NODE_AUTHENTICATION,
+        Outcome.MINOR_FAILURE,
+        node=rejection.address,
+        details=details,
+    )
 
 
 def item_of(entry: AuditEntry) -> int | None:

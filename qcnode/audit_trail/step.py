@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pydicom
 
-from qcnode.audit_trail.events import NodeIdentity, activity, item_of, of_entry, of_received, of_sent
+from qcnode.audit_trail.events import NodeIdentity, activity, item_of, of_entry, of_received, of_rejection, of_sent
 from qcnode.audit_trail.messages import AuditMessage, EventType, PatientObject, as_xml
 from qcnode.audit_trail.syslog import SyslogSender, syslog_line
 from qcnode.config import AuditLog
 from qcnode.store.audit import Audit
+from qcnode.store.new_rejections import NewRejections
 from qcnode.store.trail import Trail
 
 log = logging.getLogger(__name__)
@@ -30,13 +31,14 @@ class AuditTrailStep:
     """Sends what has happened since the last message that was handed over, across restarts.
 
     Nothing is kept in memory but what is being sent: a receiver that is away makes this wait, and nothing else; what it misses is in the
-    database. Deliveries alone are followed from the start of the node on.
+    database. Deliveries and rejected callers are followed from the start of the node on.
     """
 
     settings: AuditLog
     me: NodeIdentity
     trail: Trail
     audit: Audit
+    rejections: NewRejections
     sender: SyslogSender
     position_file: Path
     now: Callable[[], datetime]
@@ -101,6 +103,8 @@ class AuditTrailStep:
         received = self.trail.received(position["object_id"], self.now() - _SETTLED)
         position["object_id"] = received[-1].object_id if received else position["object_id"]
         yield from of_received(self.me, received, self._patient_of)
+        for turned_away in self.rejections.look():
+            yield of_rejection(self.me, turned_away)
         yield from of_sent(self.me, self.trail.sent(), self.now(), self._patient_of)
 
     def _wait(self, error: OSError) -> None:

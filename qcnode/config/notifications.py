@@ -16,7 +16,7 @@ from qcnode.errors import ConfigurationError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^[^@\s<>,;:\"]+@[^@\s<>,;:\"]+$")]
-When = Literal["flagged", "decided", "given-up", "oldest-open", "drift"]
+When = Literal["flagged", "decided", "given-up", "oldest-open", "oldest-delivery", "drift"]
 ABOUT_CASES = ("flagged", "decided")
 _SECRET_BYTES = 16
 

@@ -15,14 +15,14 @@ from qcnode.config import CStoreDestination
 from qcnode.deliver.c_retrieve import KEY_OBJECT_CLASS, RESULT_CLASSES, retrieve_by
 from qcnode.deliver.destination import STUDY_KEYWORDS, CannotRetrieve, Check, DeliveryRefused, settle_status
 from qcnode.deliver.dicom_peer import DicomPeer
-from qcnode.errors import Retryable
+from qcnode.errors import ConfigurationError, Retryable
 
 
 class CStore:
     """A destination of kind c-store; one association per call. Safe to use from several threads."""
 
     def __init__(self, settings: CStoreDestination, ae_title: str) -> None:
-        """`ae_title` is our own, by which the archive knows us."""
+        """`ae_title` is our own, by which the archive knows us. Raises ConfigurationError where certificates and keys can not be used."""
         self.name = settings.name
         self._settings = settings
         self._peer = DicomPeer(settings, ae_title)
@@ -51,7 +51,11 @@ class CStore:
             settle_status(int(status.Status), self.name, str(dataset.SOPInstanceUID))
 
     def check(self) -> list[Check]:
-        """C-ECHO, then one line for each class of result and one for Study Root C-FIND."""
+        """TLS where it is on, C-ECHO, then one line for each class of result and one for Study Root C-FIND."""
+        encryption = self._tls_checks()
+        return [*encryption, *(self._dicom_checks() if all(check.ok for check in encryption) else ())]
+
+    def _dicom_checks(self) -> list[Check]:
         where = self._peer.where
         contexts = [build_context(Verification), build_context(StudyRootQueryRetrieveInformationModelFind)]
         classes = RESULT_CLASSES | (KEY_OBJECT_CLASS if self._settings.key_object else {})
@@ -102,7 +106,7 @@ class CStore:
             return dataset
         listed = self.instances(study_instance_uid, series_instance_uid)
         if listed is None or sop_instance_uid in listed:
-            raise Retryable(f"{self.name}: failed to send {sop_instance_uid} by {self._settings.read_back}")
+            raise Retryable(f"{self.name}: failed to send {sop_instance_uid} when it was asked for it")
         return None
 
     def study_attributes(self, study_instance_uid: str) -> Dataset | None:
@@ -117,6 +121,13 @@ class CStore:
             if found.get("StudyInstanceUID") == study_instance_uid:
                 return found
         return None
+
+    def _tls_checks(self) -> list[Check]:
+        try:
+            agreed = self._peer.probe_tls()
+        except (ConfigurationError, Retryable) as error:
+            return [Check(f"{self.name}: TLS", False, str(error), "correct destinations[].tls, or what the archive shows and trusts")]
+        return [] if agreed is None else [Check(f"{self.name}: TLS", True, agreed)]
 
     def _class_check(self, label: str, accepted: bool) -> Check:
         name = f"{self.name}: {label}"

@@ -39,14 +39,22 @@ class CannotRetrieve(QCNodeError):
     """The destination does not give objects back to us, however often it is asked: what it holds can not be compared."""
 
 
+class CannotCommit(QCNodeError):
+    """The destination does not offer Storage Commitment, however often it is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of `qcnode doctor`: what was tried, whether it worked, what was seen and, if it failed, what to do."""
+    """One line of `qcnode doctor`: what was tried, whether it worked, what was seen and, if it failed, what to do.
+
+    is_warning: it works, and the advice is worth reading all the same.
+    """
 
     name: str
     ok: bool
     detail: str
     advice: str = ""
+    is_warning: bool = False
 
 
 class Destination(Protocol):

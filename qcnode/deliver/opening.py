@@ -5,6 +5,7 @@ from __future__ import annotations
 from qcnode.config import Config, CStoreDestination, StowDestination
 from qcnode.deliver.c_store import CStore
 from qcnode.deliver.destination import Destination
+from qcnode.deliver.request_commitment import StorageCommitment
 from qcnode.deliver.stow_rs import StowRs
 
 
@@ -13,6 +14,29 @@ def open_destination(settings: CStoreDestination | StowDestination, ae_title: st
     if isinstance(settings, CStoreDestination):
         return CStore(settings, ae_title)
     return StowRs(settings)
+
+
+def open_commitment(settings: CStoreDestination | StowDestination, ae_title: str) -> StorageCommitment | None:
+    """Storage Commitment of a destination; None where it is not configured."""
+    if isinstance(settings, CStoreDestination) and settings.commitment:
+        return StorageCommitment(settings, ae_title)
+    return None
+
+
+def unproven_by_choice(config: Config) -> frozenset[str]:
+    """Destinations that are neither read back nor asked to commit: what they have taken counts as delivered."""
+    return frozenset(
+        d.name for d in config.destinations if d.read_back == "none" and not (isinstance(d, CStoreDestination) and d.commitment)
+    )
+
+
+def committing_destinations(config: Config) -> dict[str, frozenset[str]]:
+    """AE title -> names of the destinations that are asked to commit under it."""
+    found: dict[str, set[str]] = {}
+    for destination in config.destinations:
+        if isinstance(destination, CStoreDestination) and destination.commitment:
+            found.setdefault(destination.ae_title, set()).add(destination.name)
+    return {ae_title: frozenset(names) for ae_title, names in found.items()}
 
 
 def wanted_kinds(settings: CStoreDestination | StowDestination) -> frozenset[str]:

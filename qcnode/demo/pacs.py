@@ -1,7 +1,7 @@
 """A small archive in this process, or in its own with `python -m qcnode.demo.pacs FOLDER`: for the demonstration and the tests.
 
-Storage of every class in every transfer syntax, C-ECHO, Study Root C-FIND, C-MOVE and C-GET (PS3.4 annexes A, B and C), and forwarding
-of whole studies. It keeps what it gets as it got it, and writes down every C-STORE that it answers.
+Storage of every class in every transfer syntax, C-ECHO, Study Root C-FIND, C-MOVE and C-GET, Storage Commitment (PS3.4 annexes A,
+B, C and J), and forwarding of whole studies. It keeps what it gets as it got it, and writes down every C-STORE that it answers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
@@ -32,6 +33,7 @@ from pynetdicom.sop_class import (
 )
 
 from qcnode.demo.holdings import Held, Holdings, StoreRecord, read_store_log
+from qcnode.demo.pacs_commitment import Commitments
 
 _PENDING = 0xFF00
 _CANCELLED = 0xFE00
@@ -51,8 +53,13 @@ class DemoPacs:
         host: str = "127.0.0.1",
         port: int = 0,
         move_destinations: Mapping[str, tuple[str, int]] | None = None,
+        commits_to: Mapping[str, tuple[str, int]] | None = None,
     ) -> None:
-        """Port 0 lets the system choose. `move_destinations`: (host, port) of each AE title that a C-MOVE may name."""
+        """Port 0 lets the system choose. `move_destinations`: (host, port) of each AE title that a C-MOVE may name.
+
+        commits_to: of each AE title whose requests for Storage Commitment are reported on an association to it; others get their report
+        on the association of the request. Left out, Storage Commitment is not offered.
+        """
         self.folder = folder
         self.ae_title = ae_title
         self.host = host
@@ -60,6 +67,7 @@ class DemoPacs:
         self.move_destinations = dict(move_destinations or {})
         self._holdings = Holdings(folder)
         self._listener: Any = None
+        self.commitments = None if commits_to is None else Commitments(ae_title, self._holdings, commits_to)
 
     def __enter__(self) -> Self:
         self.start()
@@ -78,12 +86,15 @@ class DemoPacs:
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
-        handlers = [
+        handlers: list[Any] = [
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_FIND, self._on_find),
             (evt.EVT_C_MOVE, self._on_move),
             (evt.EVT_C_GET, self._on_get),
         ]
+        if self.commitments is not None:
+            entity.add_supported_context(StorageCommitmentPushModel)
+            handlers.append((evt.EVT_N_ACTION, self.commitments.on_action))
         self._listener = entity.start_server((self.host, self.port), block=False, evt_handlers=handlers)
         self.port = self._listener.server_address[1]
 

@@ -24,6 +24,9 @@ from qcnode.headers.elements import BROKEN_ELEMENT, binary, integer, text
 
 StoredValues = npt.NDArray[np.int64]
 
+MOST_FRAME_PIXELS = 2**23
+"""Pixels of a frame that is decoded: 4096 x 2048."""
+
 _JPEG_2000 = frozenset({uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K})
 _JPEG = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1})
 _JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
@@ -50,15 +53,23 @@ def native_bytes(dataset: Dataset) -> bytes:
     return stored
 
 
+def check_matrix(rows: int, columns: int) -> None:
+    """Raises Rejected(TOO_LARGE) where a frame has more pixels than are decoded."""
+    if rows * columns > MOST_FRAME_PIXELS:
+        raise Rejected(ReasonCode.TOO_LARGE, f"a frame of {rows} x {columns} pixels is larger than {MOST_FRAME_PIXELS}")
+
+
 def decode_frame(dataset: Dataset, frame_number: int = 1, *, code: ReasonCode = ReasonCode.SERIES_UNREADABLE) -> StoredValues:
     """Stored values (rows, columns) of one frame (1-based) of a data set that was read with its pixels.
 
     Bits outside of BitsStored (old overlays, dirt) are cleared and the sign is extended, so that equal images decode to equal values
-    in every transfer syntax. The rescale is not applied. Raises Rejected(`code`) where pixels are missing, truncated or undecodable.
+    in every transfer syntax. The rescale is not applied. Raises Rejected(`code`) where pixels are missing, truncated or undecodable,
+    Rejected(TOO_LARGE) where a frame is larger than MOST_FRAME_PIXELS.
     """
     rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
     if rows < 1 or columns < 1 or (integer(dataset, "SamplesPerPixel") or 1) != 1:
         raise Rejected(code, "the object holds no monochrome pixels")
+    check_matrix(rows, columns)
     if integer(dataset, "BitsAllocated") not in (8, 16, 32):
         raise Rejected(code, "BitsAllocated is none of 8, 16 and 32")
     if not 1 <= frame_number <= (integer(dataset, "NumberOfFrames") or 1):

@@ -17,6 +17,13 @@ from qcnode.store.database import Database
 from qcnode.store.moves import Moves, states_before
 from qcnode.store.schema import case_table, delivery_table, notice_table
 
+_CLAIMS = (
+    (case_table, "RUNNING", "PENDING"),
+    (delivery_table, "SENDING", "PENDING"),
+    (delivery_table, "PROVING", "DELIVERED"),
+    (notice_table, "SENDING", "PENDING"),
+)
+
 
 class LeaseLost(QCNodeError):
     """The row was meanwhile claimed by another worker, settled or superseded: the work is to be thrown away."""
@@ -49,5 +56,5 @@ def leave(connection: Connection, table: Table, moves: Moves, ours: ColumnElemen
 def release_leases(database: Database) -> None:
     """Give back what a node that died was at. Only for a node that has just taken the storage directory's lock: nobody else works."""
     with database.begin() as connection:
-        for table, working in ((case_table, "RUNNING"), (delivery_table, "SENDING"), (notice_table, "SENDING")):
-            connection.execute(update(table).where(table.c.state == working).values(state="PENDING", owner=None, lease_until=None))
+        for table, working, waiting in _CLAIMS:
+            connection.execute(update(table).where(table.c.state == working).values(state=waiting, owner=None, lease_until=None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select
 
-from qcnode.store.outbox import UNDELIVERED
+from qcnode.store.delivery import UNDELIVERED
 from qcnode.store.schema import delivery_table
 
 _D = delivery_table.c
@@ -24,8 +24,9 @@ class LeftOutbox:
         ids = connection.execute(new).scalars().all()
         self._newest = max([self._newest, *ids])
         self._waiting.update(ids)
-        left = sorted(self._waiting - _on_their_way(connection))[:limit]
-        self._waiting.difference_update(left)
+        on_their_way = _on_their_way(connection)
+        left = sorted(self._waiting - on_their_way)[:limit]
+        self._waiting = self._waiting.difference(left) | on_their_way  # what an administrator revives is on its way once more
         return left
 
 

@@ -2,58 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, update
+from sqlalchemy import Connection, case, exists, func, select, type_coerce, update
 from sqlalchemy.dialects.sqlite import insert
 
 from qcnode.case import ResultObject
+from qcnode.store import audit
+from qcnode.store.columns import UtcDateTime
 from qcnode.store.database import Database
-from qcnode.store.leases import LeaseLost, claim_columns, claimable, held, leave
-from qcnode.store.moves import Moves
+from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, UNASKED, Delivery, delivery_of, held_delivery, is_open
+from qcnode.store.leases import LeaseLost, claim_columns, claimable, leave
 from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
 from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
 
-DELIVERY_MOVES: Moves = {
-    "PENDING": frozenset({"SENDING"}),
-    "SENDING": frozenset({"SENDING", "PENDING", "DELIVERED", "DEAD"}),  # to itself: claimed again after its lease ran out
-    "DELIVERED": frozenset(),
-    "DEAD": frozenset({"PENDING"}),  # an administrator asks for another try
-}
-UNDELIVERED = ("PENDING", "SENDING")
-"""The states from which a delivery still goes on by itself."""
-
-KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2, "key_object": 3, "decision": 4}
-"""Within a case and destination what refers to others goes behind them; decisions also behind those that they replace."""
+_D = delivery_table.c
+_TAKEN = ("DELIVERED", "PROVING", "UNPROVEN")
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """One result object on its way to one destination. `file_settled`: its bytes are fixed and are only ever sent again."""
+class OpenDeliveries:
+    """How many deliveries are open, and since when the oldest of them has been on its way, or been taken without proof."""
 
-    delivery_id: int
-    destination: str
-    case_id: str
-    kind: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    path: Path
-    sha256: str
-    file_settled: bool
-    state: str
-    created_at: datetime
-    attempts: int
-    next_attempt_at: datetime
-    owner: str | None
-    lease_until: datetime | None
-    last_error: str | None
-    delivered_at: datetime | None
+    number: int
+    oldest: datetime
 
 
 class Outbox:
@@ -88,7 +66,7 @@ class Outbox:
         claim = update(delivery_table).where(delivery_table.c.delivery_id == oldest).values(columns).returning(delivery_table)
         with self._database.begin() as connection:
             row = connection.execute(claim).one_or_none()
-        return None if row is None else self._delivery(row)
+        return None if row is None else delivery_of(row, self._database)
 
     def replace_file(self, delivery: Delivery, path: Path, sha256: str) -> Delivery:
         """Settle the bytes before the first send: `path` holds them, refreshed or not. Raises LeaseLost.
@@ -98,15 +76,16 @@ class Outbox:
         columns = {"path": self._database.relative(path), "sha256": sha256, "file_settled": True}
         unsettled = delivery_table.c.file_settled.is_(False)
         with self._database.begin() as connection:
-            connection.execute(update(delivery_table).where(self._held(delivery), unsettled).values(columns))
-            row = connection.execute(select(delivery_table).where(self._held(delivery))).one_or_none()
+            connection.execute(update(delivery_table).where(held_delivery(delivery, "SENDING"), unsettled).values(columns))
+            row = connection.execute(select(delivery_table).where(held_delivery(delivery, "SENDING"))).one_or_none()
         if row is None:
             raise LeaseLost(f"delivery {delivery.delivery_id} is no longer ours")
-        return self._delivery(row)
+        return delivery_of(row, self._database)
 
     def delivered(self, delivery: Delivery, now: datetime) -> None:
-        """The destination has it. Raises LeaseLost."""
-        self._leave(delivery, {"state": "DELIVERED", "delivered_at": now, "last_error": None})
+        """The destination has taken it; whether it has it is for store.proofs to find out, at once. Raises LeaseLost."""
+        taken = {"state": "DELIVERED", "delivered_at": now, "next_attempt_at": now, "proof_attempts": 0, "last_error": None}
+        self._leave(delivery, taken | {"proof_since": now})
 
     def retry(self, delivery: Delivery, *, next_attempt_at: datetime, error: str) -> None:
         """It failed for now. `error` holds no patient data. Raises LeaseLost."""
@@ -117,16 +96,43 @@ class Outbox:
         subject = f"delivery/{delivery.delivery_id}/{delivery.created_at.isoformat()}"  # revived, it can be given up once more
         facts = {"destination": delivery.destination, "kind": delivery.kind, "case_id": delivery.case_id}
         with self._database.begin() as connection:
-            leave(connection, delivery_table, DELIVERY_MOVES, self._held(delivery), {"state": "DEAD", "last_error": error})
+            leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "SENDING"), {"state": "DEAD", "last_error": error})
             add_notices(connection, self._announce(Event(EventKind.GIVEN_UP, subject, now, facts)), now)
 
-    def revive(self, delivery_id: int, now: datetime) -> bool:
-        """Try a dead delivery again; its age counts from now. False when it is not dead."""
-        dead = delivery_table.c.state == "DEAD"
-        columns = {"state": "PENDING", "next_attempt_at": now, "created_at": now}
-        with self._database.begin() as connection:
-            change = update(delivery_table).where(delivery_table.c.delivery_id == delivery_id, dead).values(columns)
-            return connection.execute(change.returning(delivery_table.c.delivery_id)).one_or_none() is not None
+    def try_now(self, delivery_id: int, actor: str, now: datetime) -> bool:
+        """An administrator asks for another try, or another look where it was taken: at once, and its age counts from now.
+
+        False where there is nothing to try: it is proven, being worked on, unknown, or its file is gone.
+        """
+        sent = {"state": "PENDING", "created_at": now, "times_missing": 0, **UNASKED}
+        looked_at = {"state": "DELIVERED", "proof_attempts": 0, "proof_since": now, **UNASKED}
+        changes = dict.fromkeys(("PENDING", "DEAD", "DROPPED"), sent) | dict.fromkeys(("DELIVERED", "UNPROVEN"), looked_at)
+        delivery = self.get(delivery_id)
+        if delivery is None or not delivery.path.is_file():
+            return False
+        return self._act(delivery_id, actor, "retry-delivery", {s: c | {"next_attempt_at": now} for s, c in changes.items()}, now)
+
+    def drop(self, delivery_id: int, actor: str, now: datetime) -> bool:
+        """An administrator gives a delivery up; `try_now` takes that back. False where it is neither waiting nor dead."""
+        columns: dict[str, Any] = {"state": "DROPPED"}
+        return self._act(delivery_id, actor, "drop-delivery", {"PENDING": columns, "DEAD": columns}, now)
+
+    def get(self, delivery_id: int) -> Delivery | None:
+        """One delivery, by its number."""
+        with self._database.read() as connection:
+            row = connection.execute(select(delivery_table).where(_D.delivery_id == delivery_id)).one_or_none()
+        return None if row is None else delivery_of(row, self._database)
+
+    def open_deliveries(self, taken_is_enough: Collection[str]) -> dict[str, OpenDeliveries]:
+        """destination -> what it does not provably have, the dead and the unproven included; destinations without any are left out.
+
+        taken_is_enough: destinations that are not asked for proof (deliver.opening.unproven_by_choice).
+        """
+        since = case((_D.state.in_(_TAKEN), func.coalesce(_D.proof_since, _D.delivered_at)), else_=_D.created_at)
+        query = select(_D.destination, func.count().label("number"), type_coerce(func.min(since), UtcDateTime()).label("oldest"))
+        query = query.where(is_open(taken_is_enough)).group_by(_D.destination)
+        with self._database.read() as connection:
+            return {row.destination: OpenDeliveries(row.number, row.oldest) for row in connection.execute(query)}
 
     def list(self, *, state: str | None = None, destination: str | None = None, case_id: str | None = None) -> list[Delivery]:
         """Deliveries, oldest first, of a state, destination or case where given."""
@@ -135,7 +141,7 @@ class Outbox:
             if wanted is not None:
                 query = query.where(delivery_table.c[column] == wanted)
         with self._database.read() as connection:
-            return [self._delivery(row) for row in connection.execute(query)]
+            return [delivery_of(row, self._database) for row in connection.execute(query)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """destination -> state -> number of deliveries."""
@@ -146,17 +152,20 @@ class Outbox:
                 found.setdefault(row.destination, {})[row.state] = row.number
         return found
 
-    def _held(self, delivery: Delivery) -> ColumnElement[bool]:
-        ours = held(delivery_table, working="SENDING", owner=delivery.owner or "", attempts=delivery.attempts)
-        return (delivery_table.c.delivery_id == delivery.delivery_id) & ours
-
     def _leave(self, delivery: Delivery, columns: Mapping[str, Any]) -> None:
         with self._database.begin() as connection:
-            leave(connection, delivery_table, DELIVERY_MOVES, self._held(delivery), columns)
+            leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "SENDING"), columns)
 
-    def _delivery(self, row: Any) -> Delivery:
-        columns = {field.name: getattr(row, field.name) for field in fields(Delivery)}
-        return Delivery(**columns | {"path": self._database.absolute(row.path)})
+    def _act(self, delivery_id: int, actor: str, action: str, changes: Mapping[str, Mapping[str, Any]], now: datetime) -> bool:
+        """Apply the change of the delivery's present state, and say so in the audit table, in one transaction."""
+        with self._database.begin() as connection:
+            row = connection.execute(select(delivery_table).where(_D.delivery_id == delivery_id)).one_or_none()
+            if row is None or row.state not in changes:
+                return False
+            connection.execute(update(delivery_table).where(_D.delivery_id == delivery_id).values(changes[row.state]))
+            details = {name: getattr(row, name) for name in ("destination", "kind", "case_id", "state", "last_error")}
+            audit.record(connection, at=now, actor=actor, action=action, subject=f"delivery/{delivery_id}", details=details)
+        return True
 
 
 def add_deliveries(

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Column, Connection, Table, func, select
 
 from qcnode.store.database import Database
-from qcnode.store.outbox import UNDELIVERED
+from qcnode.store.delivery import UNDELIVERED
 from qcnode.store.schema import IN_USE, case_table, delivery_table, item_table, notice_table, object_table, query_table, study_table
 from qcnode.store.studies import IS_DIRTY
 

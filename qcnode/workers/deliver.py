@@ -10,11 +10,11 @@ from pathlib import Path
 from qcnode.config import Retry
 from qcnode.deliver.destination import DeliveryRefused, Destination
 from qcnode.deliver.refresh import refreshed
-from qcnode.errors import QCNodeError
+from qcnode.errors import QCNodeError, where
 from qcnode.headers import read_header
 from qcnode.log_fields import note
 from qcnode.store.outbox import Delivery, Outbox
-from qcnode.workers.worker import LEASE, Clock, where
+from qcnode.workers.worker import LEASE, Clock
 
 log = logging.getLogger(__name__)
 

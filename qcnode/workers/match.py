@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from qcnode.ingest.matching import (
     MatchOutcome,
     NotApplicable,
     OwnResult,
+    TaskRule,
     Unchanged,
     Waiting,
     match_study,
@@ -28,7 +29,6 @@ from qcnode.log_fields import note
 from qcnode.store.inbox import Inbox
 from qcnode.store.inbox_records import DirtyStudy
 from qcnode.store.jobs import Jobs
-from qcnode.tasks import JudgedTask
 from qcnode.workers.worker import Clock
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class MatchStep:
 
     inbox: Inbox
     jobs: Jobs
-    tasks: Mapping[str, JudgedTask]
+    rules: Sequence[TaskRule]
     settings: Matching
     archive: Destination | None
     now: Clock
@@ -107,7 +107,7 @@ class MatchStep:
         series = {h.header.series_instance_uid for h in headers if h.header.kind == "image"}
         outcomes = match_study(
             headers,
-            [task.rule for task in self.tasks.values()],
+            self.rules,
             quiet=quiet,
             archive_counts=self._archive_counts(study_instance_uid, series),
             is_overdue=lambda query: query in first_seen and self._is_overdue(first_seen[query]),

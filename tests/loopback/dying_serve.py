@@ -24,8 +24,9 @@ import numpy as np
 class Death:
     """Where a process kills itself: before or after the `call`-th call of `target`, a dotted name "module:attribute.attribute".
 
-    path: counts only calls whose first argument (after self) is a path like this, or a descriptor of such a file. returned: counts only calls
-    that return something. step: the name under which the table shows it.
+    path: counts only calls one of whose first two arguments is a path like this, or a descriptor of such a file. returned: counts only
+    calls that return something. step: the name under which the table shows it. victim: the node, or whoever comes to the call, which may
+    be the process that judges.
     """
 
     step: str
@@ -34,16 +35,17 @@ class Death:
     call: int = 1
     path: str = ""
     returned: bool = False
+    victim: Literal["node", "caller"] = "node"
 
 
 def serve(config: Path, log: Path, death: Death | None, marker: Path) -> None:
-    """Run the command; the process leaves the death's name in `marker` before it kills itself."""
+    """Run the command; the process leaves the death's name in `marker` before it kills."""
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     _hurry()
     if death is not None:
-        _arm(death, marker)
+        _arm(death, marker, node=os.getpid())
     command(["serve", "--config", str(config)])
 
 
@@ -63,7 +65,7 @@ def audit(config: Path, said: Path) -> None:
     command(["audit", "--json", "--config", str(config)])
 
 
-def _arm(death: Death, marker: Path) -> None:
+def _arm(death: Death, marker: Path, node: int) -> None:
     """Wrap the target. Raises AttributeError where there is none, so that a step that was renamed is seen."""
     module, _, names = death.target.partition(":")
     owner: Any = importlib.import_module(module)
@@ -82,10 +84,10 @@ def _arm(death: Death, marker: Path) -> None:
         if death.path and not any(_is_path(argument, death.path) for argument in arguments[:2]):
             return original(*arguments, **named)
         if death.when == "before" and is_the_call():
-            _die(death, marker)
+            _die(death, marker, node)
         answer = original(*arguments, **named)
         if death.when == "after" and (answer or not death.returned) and is_the_call():
-            _die(death, marker)
+            _die(death, marker, node)
         return answer
 
     setattr(owner, name, wrapped)
@@ -93,20 +95,24 @@ def _arm(death: Death, marker: Path) -> None:
 
 def _is_path(argument: Any, pattern: str) -> bool:
     if isinstance(argument, int) and not isinstance(argument, bool):
-        argument = os.readlink(f"/proc/self/fd/{argument}")
+        argument = Path(f"/proc/self/fd/{argument}").readlink()
     return isinstance(argument, str | Path) and fnmatch(str(argument), pattern)
 
 
-def _die(death: Death, marker: Path) -> None:
+def _die(death: Death, marker: Path, node: int) -> None:
     marker.write_text(death.step)
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)  # never: the signal ends every thread
+    os.kill(node if death.victim == "node" else os.getpid(), signal.SIGKILL)
+    time.sleep(60)  # never: the signal ends every thread, and the node's end its child
 
 
 def _hurry() -> None:
-    """Timers of minutes become seconds, and the networks are left out: what they say has nothing to do with what a crash leaves."""
+    """Timers of minutes become seconds, and the networks are left out: what they say has nothing to do with what a crash leaves.
+
+    Judging is done in the node's own process, so that both die at the same step of it.
+    """
     from apscheduler.schedulers.background import BackgroundScheduler
 
+    from qcnode import node
     from qcnode.assess import inference
 
     add_job = BackgroundScheduler.add_job
@@ -119,6 +125,20 @@ def _hurry() -> None:
     BackgroundScheduler.add_job = add_soon
     inference._read_members = lambda *_: ()
     inference.QCPredictor.predict = _say
+    node.JudgingProcess = _JudgingInTheNode
+
+
+class _JudgingInTheNode:
+    """In place of qcnode.judging.process.JudgingProcess."""
+
+    def __init__(self, open_judge: Callable[[], Any], **limits: Any) -> None:
+        self._judge = open_judge()
+
+    def __call__(self, assignment: Any) -> Any:
+        return self._judge(assignment)
+
+    def stop(self) -> None:
+        """There is nothing to be stopped."""
 
 
 def _say(self: Any, contrasts: Any, query: Any) -> Any:

@@ -120,18 +120,27 @@ delivery_table = table(
         Column("destination", String, nullable=False),
         Column("case_id", String, ForeignKey("judged_case.case_id"), nullable=False),
         Column("kind", String, nullable=False),
-        Column("kind_order", Integer, nullable=False),  # outbox.KIND_ORDER
+        Column("kind_order", Integer, nullable=False),  # delivery.KIND_ORDER
         Column("sop_class_uid", String, nullable=False),
         Column("sop_instance_uid", String, nullable=False),
         Column("path", String, nullable=False),
         Column("sha256", String, nullable=False),
         Column("file_settled", Boolean, nullable=False),  # its bytes were fixed before the first send
-        *work(),  # outbox.DELIVERY_MOVES
+        *work(),  # delivery.DELIVERY_MOVES
         Column("delivered_at", UtcDateTime),
+        Column("proof_attempts", Integer, nullable=False, server_default=text("0")),
+        Column("times_missing", Integer, nullable=False, server_default=text("0")),
+        Column("proof_since", UtcDateTime),
+        Column("commitment", String),  # proofs.COMMITMENT_STATES
+        Column("transaction_uid", String),  # of Storage Commitment
+        Column("commitment_until", UtcDateTime),
+        Column("proof", String),
+        Column("proven_at", UtcDateTime),
     ),
     UniqueConstraint("destination", "sop_instance_uid", name="delivery_once"),
     Index("delivery_by_state", "destination", "state", "next_attempt_at"),
     Index("delivery_by_case", "case_id"),
+    Index("delivery_by_transaction", "transaction_uid", unique=True),
 )
 
 notice_table = table(

@@ -6,7 +6,7 @@ setbacks: how many of a case's attempts ended because of the node's own disk or 
 from qcnode.store.migrations import apply
 
 revision = "0011_retention"
-down_revision = "0008_notifications"
+down_revision = "0010_rejected_callers"
 
 STATEMENTS = (
     "ALTER TABLE judged_case ADD COLUMN results_purged_at VARCHAR",
