@@ -61,9 +61,10 @@ ALLOWED = {
     "workers": ROAD | {"review", "judging.assignment"},
     "directory": ROAD | {"judging"},
     "schedule": ROAD | {"workers"},
+    "watching": ROAD | {"audit_trail", "dicom_listener", "workers"},
     "node": ROAD
     | {
-        "audit_trail",
+        "watching",
         "judging.opening",
         "judging.process",
         "dicom_listener",
