@@ -73,7 +73,7 @@ class Visitor:
         return None if is_gone else Refusal(failure_kind(error))
 
     def _connection_with_tls(self) -> ssl.SSLSocket:
-        assert isinstance(self.connection, ssl.SSLSocket)  # noqa: S101
+        assert isinstance(self.connection, ssl.SSLSocket)  # noqa: S101  # nosec B101  # for mypy: the caller has looked
         return self.connection
 
     def _certificate_names(self) -> frozenset[str]:
