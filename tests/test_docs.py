@@ -142,3 +142,14 @@ def test_the_readme_lists_every_command() -> None:
     listed = dict(re.findall(r"^\| `qcnode (\w+) ?([^`]*)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert set(listed) == set(program.commands) - {"version"}
     assert set(re.findall(r"\w+", listed["worklist"].split("--")[0])) == set(program.commands["worklist"].commands)
+
+
+def test_files_that_the_documentation_points_to_are_there() -> None:
+    """What a text calls proven is proven by a test that exists."""
+    named = {
+        (page.name, path)
+        for page in (ROOT / "docs").glob("*.md")
+        for path in re.findall(r"`((?:tests|qcnode|docker)/[\w/]+(?:\.py|\.lua|/)?)`", page.read_text())
+    }
+    assert ("security.md", "tests/test_secrets.py") in named
+    assert sorted(n for n in named if not (ROOT / n[1]).exists()) == []
