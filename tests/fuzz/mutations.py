@@ -310,10 +310,10 @@ def bomb(draw: random.Random, part10: bytes) -> bytes:
     """A deflated data set that grows a thousandfold: before its pixels, in them, behind them."""
     head = meta(str(uid.DeflatedExplicitVRLittleEndian))
     start = dataset_start(part10)
-    megabytes = draw.choice((8, 64, 600))
+    megabytes = draw.choice((8, 64, 300))
     zeros = b"\0" * 2**20
     lead = draw.choice((element_bytes(0x00090010, "UN", b"", megabytes * 2**20), element_bytes(0x00080096, "OB", b"", UNDEFINED), b""))
-    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    stream = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     before = part10[start:] if draw.random() < 0.5 else b""
     pieces = [stream.compress(before + lead)] + [stream.compress(zeros) for _ in range(megabytes)]
     return head + b"".join(pieces) + stream.compress(part10[start:]) + stream.flush()
