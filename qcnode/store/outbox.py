@@ -22,6 +22,8 @@ from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
 
+<<<<<<< HEAD
+=======
 _D = delivery_table.c
 _TAKEN = ("DELIVERED", "PROVING", "UNPROVEN")
 
@@ -33,6 +35,7 @@ class OpenDeliveries:
     number: int
     oldest: datetime
 
+>>>>>>> main
 
 class Outbox:
     """The deliveries of every destination."""

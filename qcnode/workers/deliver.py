@@ -10,6 +10,7 @@ from pathlib import Path
 from qcnode.config import Retry
 from qcnode.deliver.destination import DeliveryRefused, Destination
 from qcnode.deliver.refresh import refreshed
+from qcnode.durable import make_directories
 from qcnode.errors import QCNodeError, where
 from qcnode.headers import read_header
 from qcnode.log_fields import note
@@ -57,7 +58,7 @@ class DeliverStep:
         if self.refresh_attributes:
             attributes = self.destination.study_attributes(read_header(path).study_instance_uid)
             if attributes is not None:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_directories(self.folder)
                 path = refreshed(path, attributes, self.folder / f"{delivery.delivery_id}.dcm") or path
         return self.outbox.replace_file(delivery, path, sha256(path.read_bytes()).hexdigest())
 
