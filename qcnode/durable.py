@@ -23,10 +23,10 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_directories(path: Path) -> None:
-    """Make a directory and those above it that are missing, each of them durably. Raises OSError."""
+def make_directories(path: Path, mode: int = 0o777) -> None:
+    """Make a directory with this mode, and those above it that are missing, each of them durably. Raises OSError."""
     if path.is_dir():
         return
     make_directories(path.parent)
-    path.mkdir(exist_ok=True)
+    path.mkdir(mode=mode, exist_ok=True)
     flush(path.parent)

@@ -105,11 +105,7 @@ def open_database(directory: Path) -> Database:
     """
     directory = directory.absolute()
     try:
-<<<<<<< HEAD
-        make_directories(directory)
-=======
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
->>>>>>> main
+        make_directories(directory, mode=0o700)
     except OSError as error:
         raise ConfigurationError(f"storage.directory can not be created: {error.strerror}") from error
     engine = create_engine(f"sqlite:///{directory / FILE_NAME}", pool_size=8, max_overflow=64, connect_args={"timeout": _BUSY_SECONDS})

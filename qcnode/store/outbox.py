@@ -22,8 +22,6 @@ from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
 
-<<<<<<< HEAD
-=======
 _D = delivery_table.c
 _TAKEN = ("DELIVERED", "PROVING", "UNPROVEN")
 
@@ -35,7 +33,6 @@ class OpenDeliveries:
     number: int
     oldest: datetime
 
->>>>>>> main
 
 class Outbox:
     """The deliveries of every destination."""
