@@ -77,6 +77,7 @@ class Database:
                 # a connection that was opened, or failed, on such a disk may stay as it is when the disk is well again
                 self._engine.dispose()
             raise Retryable(failure) from error
+
     def check_writable(self) -> None:
         """Write something that changes nothing. Raises Retryable where it is busy, DBAPIError where it can not be."""
         with self.begin() as connection:
@@ -103,7 +104,7 @@ def open_database(directory: Path) -> Database:
     """
     directory = directory.absolute()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"storage.directory can not be created: {error.strerror}") from error
     engine = create_engine(f"sqlite:///{directory / FILE_NAME}", pool_size=8, max_overflow=64, connect_args={"timeout": _BUSY_SECONDS})
