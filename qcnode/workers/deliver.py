@@ -12,6 +12,7 @@ from qcnode.deliver.destination import DeliveryRefused, Destination
 from qcnode.deliver.refresh import refreshed
 from qcnode.errors import QCNodeError, where
 from qcnode.headers import read_header
+from qcnode.log_fields import note
 from qcnode.store.outbox import Delivery, Outbox
 from qcnode.workers.worker import LEASE, Clock
 
@@ -35,17 +36,18 @@ class DeliverStep:
         delivery = self.outbox.claim(self.destination.name, self.owner, self.now(), LEASE)
         if delivery is None:
             return False
+        note(case_id=delivery.case_id, sop_instance_uid=delivery.sop_instance_uid, destination=delivery.destination)
         try:
             delivery = self._settle_bytes(delivery)
             self.destination.send(delivery.path)
         except DeliveryRefused as error:
-            log.error("%s refuses %s: %s", self.destination.name, delivery.sop_instance_uid, error)
+            log.error("%s refuses %s: %s", self.destination.name, delivery.sop_instance_uid, error, extra={"event": "delivery-refused"})
             self.outbox.dead(delivery, str(error), self.now())
         except Exception as error:  # noqa: BLE001  what fails for a reason that nobody thought of is tried again as well
             self._try_later(delivery, str(error) if isinstance(error, QCNodeError) else where(error))
         else:
             self.outbox.delivered(delivery, self.now())
-            log.info("%s has the %s %s", self.destination.name, delivery.kind, delivery.sop_instance_uid)
+            log.info("%s has the %s %s", self.destination.name, delivery.kind, delivery.sop_instance_uid, extra={"event": "delivered"})
         return True
 
     def _settle_bytes(self, delivery: Delivery) -> Delivery:
@@ -62,8 +64,22 @@ class DeliverStep:
     def _try_later(self, delivery: Delivery, error: str) -> None:
         wait = self.retry.wait(delivery.attempts, self.now() - delivery.created_at)
         if wait is None:
-            log.error("%s: gave up %s after %d attempts: %s", self.destination.name, delivery.sop_instance_uid, delivery.attempts, error)
+            log.error(
+                "%s: gave up %s after %d attempts: %s",
+                self.destination.name,
+                delivery.sop_instance_uid,
+                delivery.attempts,
+                error,
+                extra={"event": "delivery-given-up"},
+            )
             self.outbox.dead(delivery, error, self.now())
             return
-        log.warning("%s: %s again in %.0f s: %s", self.destination.name, delivery.sop_instance_uid, wait.total_seconds(), error)
+        log.warning(
+            "%s: %s again in %.0f s: %s",
+            self.destination.name,
+            delivery.sop_instance_uid,
+            wait.total_seconds(),
+            error,
+            extra={"event": "delivery-failed"},
+        )
         self.outbox.retry(delivery, next_attempt_at=self.now() + wait, error=error)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from qcnode.errors import where
+from qcnode.log_fields import log_scope
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class Worker(threading.Thread):
             self.wake.clear()
             self._step_began = time.monotonic()
             try:
-                busy = self._step()
+                with log_scope():
+                    busy = self._step()
             except Exception as error:  # noqa: BLE001  the loop must go on, whatever one step met
                 log.error("%s: %s", self.name, where(error))
                 busy = False
