@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -81,9 +82,11 @@ def assess(
     """
     from qcnode.directory import assess_directory, find_headers
     from qcnode.judging.here import JudgeHere, load_judges
+    from qcnode.observe.logging import set_up_logging
     from qcnode.tasks import load_tasks
 
     settings = load_config(config) if config else Config()
+    set_up_logging(settings.logging)  # pydicom's warnings quote the elements that they are about
     found = find_headers(directory)
     if not found.segmentations:
         errors.print(f"No SEG under {escape(str(directory))}: {len(found.headers)} other DICOM objects, {found.unreadable} other files.")
@@ -204,6 +207,7 @@ def _outcome_table(outcomes: list[Outcome]) -> Table:
 
 def main() -> None:
     """Entry point: errors that a person must act on are one clear text and exit code 2, not a traceback."""
+    os.umask(0o077)  # what is written here is of patients: for the account that runs it alone
     try:
         app()
     except ConfigurationError as error:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.model_card import ReviewFacts
 from qcnode.clock import utc_now
 from qcnode.config import Config, Task
+from qcnode.config.parts import secret_files
 from qcnode.deliver.destination import Check
 from qcnode.deliver.opening import open_destination, unproven_by_choice
 from qcnode.edge import check_edge
@@ -30,6 +33,7 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
     notify: every channel of notifications is told of a test.
     """
     yield _storage(config)
+    yield from _privacy(config)
     yield _database(config)
     yield from _retention(config)
     for name, task in config.tasks.items():
@@ -52,7 +56,7 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
 def _storage(config: Config) -> Check:
     directory = config.storage.directory
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = directory / ".doctor"
         probe.write_bytes(b"qcnode")
         probe.unlink()
@@ -63,6 +67,21 @@ def _storage(config: Config) -> Check:
     return Check(
         "disk", free_mb > needed, f"{directory}: {free_mb} MB free, {needed} MB kept free", "free the disk, or move storage.directory"
     )
+
+
+def _privacy(config: Config) -> Iterator[Check]:
+    """Whether other accounts of the machine can read what is of patients, or a secret."""
+    directory = config.storage.directory
+    if directory.exists():
+        found = f"{directory}, mode {stat.S_IMODE(directory.stat().st_mode):04o}"
+        yield Check("privacy", not _is_open_to_all(directory), found, f"it holds patient data: chmod o= {directory}")
+    for file in secret_files(config):
+        if file.exists() and _is_open_to_all(file):
+            yield Check("secrets", False, f"{file} can be read by every account of this machine", f"chmod o= {file}")
+
+
+def _is_open_to_all(path: Path) -> bool:
+    return bool(path.stat().st_mode & stat.S_IRWXO)
 
 
 def _database(config: Config) -> Check:

@@ -264,8 +264,19 @@ def test_check_of_a_complete_archive(tmp_path: Path) -> None:
         "pacs: Segmentation",
         "pacs: Secondary Capture",
         "pacs: Study Root C-FIND",
+        "pacs: Study Root C-GET",
     ]
     assert all(c.ok for c in checks)
+
+
+def test_the_configured_ways_of_proof_are_checked(tmp_path: Path) -> None:
+    with DemoPacs(tmp_path / "with", commits_to={}) as pacs:
+        checks = destination(pacs.port, read_back="c-move", commitment=True).check()
+    assert [(c.name, c.ok) for c in checks[-2:]] == [("pacs: Storage Commitment", True), ("pacs: Study Root C-MOVE", True)]
+    with archive(lambda event: 0x0000, classes=(Verification,)) as port:
+        checks = destination(port, commitment=True).check()
+        assert [(c.name, c.ok) for c in checks[-2:]] == [("pacs: Storage Commitment", False), ("pacs: Study Root C-GET", False)]
+        assert destination(port, read_back="none").check()[-1].name == "pacs: Study Root C-FIND"
 
 
 def test_the_key_object_class_is_checked_where_key_objects_are_sent(tmp_path: Path) -> None:

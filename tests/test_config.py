@@ -78,7 +78,7 @@ def test_passwords_come_from_a_file_or_the_environment(tmp_path: Path, monkeypat
     destination = load_config(write(tmp_path, text)).destinations[0]
     assert isinstance(destination, StowDestination)
     assert destination.password() == "one"
-    by_environment = StowDestination(name="a", kind="stow-rs", url="u", password_env="QCNODE_TEST_SECRET")
+    by_environment = StowDestination(name="a", kind="stow-rs", url="http://pacs", password_env="QCNODE_TEST_SECRET")
     with pytest.raises(ConfigurationError, match="QCNODE_TEST_SECRET is not set"):
         by_environment.password()
     monkeypatch.setenv("QCNODE_TEST_SECRET", "two")
@@ -112,7 +112,7 @@ def test_a_review_that_could_not_work_is_refused(tmp_path: Path, text: str, said
             "destinations: [{name: a, kind: c-store, ae_title: A, host: h, port: 1, read_back: c-move, tls: {enabled: true}}]",
             "with tls use c-get",
         ),
-        ("destinations: [{name: a, kind: stow-rs, url: u, private_key_file: a}]", "needs certificate_file"),
+        ("destinations: [{name: a, kind: stow-rs, url: 'http://pacs', private_key_file: a}]", "needs certificate_file"),
     ],
 )
 def test_doors_that_would_stand_open_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -192,6 +192,13 @@ def _anonymous(authority: Authority, folder: Path) -> ssl.SSLContext:
     return client(authority, None)
 
 
+def _distrustful(authority: Authority, folder: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=Authority(folder, "Other CA").ca_file)
+    files = authority.sign("doubter")
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
 def _weak(authority: Authority, folder: Path) -> ssl.SSLContext:
     context = client(authority, authority.sign("weak"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -210,6 +217,7 @@ def _plain(authority: Authority, folder: Path) -> None:
         (_of_strangers, "unknown-authority"),
         (_expired, "certificate-expired"),
         (_of_tomorrow, "certificate-not-yet-valid"),
+        (_distrustful, "own-certificate-refused"),
         (_weak, "tls-too-old"),
         (_plain, "no-tls"),
     ],

@@ -438,7 +438,7 @@ def test_an_object_that_is_too_large_is_refused_and_the_next_one_taken(start: St
 
 
 def test_what_is_too_large_is_not_collected() -> None:
-    collected = CollectedDataSet(100)
+    collected = CollectedDataSet(100, lambda: True)
     for _ in range(1000):
         collected.write(b"\0" * 60)
     assert collected.is_too_large

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -169,8 +170,8 @@ def pseudo_reference_settings(card: ModelCard) -> PseudoReferenceSettings | None
 
 def _read_members(card: ModelCard, model_dir: Path, device: str, numbers: Sequence[int]) -> tuple[Member, ...]:
     facts, settings = card.pseudo_reference, pseudo_reference_settings(card)
-    quality = load_file(model_dir / card.weights_file)
-    pseudo = load_file(model_dir / facts.file) if facts else {}
+    quality = _read_weights(model_dir / card.weights_file)
+    pseudo = _read_weights(model_dir / facts.file) if facts else {}
     result = []
     for i in numbers:
         network = QCResUNet(Design(**card.network.model_dump()))
@@ -187,6 +188,14 @@ def _read_members(card: ModelCard, model_dir: Path, device: str, numbers: Sequen
                 plane.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         result.append(Member(network, pair, settings, card.preprocessing, card.quality.tolerance_mm))
     return tuple(result)
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    """Tensors by name. safetensors holds nothing but numbers: a file that could run code when it is read is refused."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"{path} holds no weights in the safetensors format: install them again. {error}") from error
 
 
 def _load(network: nn.Module, stored: Mapping[str, Tensor], prefix: str, model_dir: Path, device: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from qcnode.config.parts import AETitle, Port, Section, read_secret
+from qcnode.config.parts import AETitle, HttpAddress, Port, Section, read_secret
 from qcnode.config.tls import DestinationTls
 
 
@@ -67,7 +67,7 @@ class StowDestination(_Destination):
     """A PACS that is answered by STOW-RS. The password comes from a file or an environment variable, never from here."""
 
     kind: Literal["stow-rs"]
-    url: str
+    url: HttpAddress
     username: str | None = None
     password_file: Path | None = None
     password_env: str | None = None

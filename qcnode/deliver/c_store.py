@@ -9,7 +9,13 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+    Verification,
+)
 
 from qcnode.config import CStoreDestination
 from qcnode.deliver.c_retrieve import KEY_OBJECT_CLASS, RESULT_CLASSES, retrieve_by
@@ -51,13 +57,13 @@ class CStore:
             settle_status(int(status.Status), self.name, str(dataset.SOPInstanceUID))
 
     def check(self) -> list[Check]:
-        """TLS where it is on, C-ECHO, then one line for each class of result and one for Study Root C-FIND."""
+        """TLS where it is on, C-ECHO, then one line for each class of result, for Study Root C-FIND, and for each way of proof."""
         encryption = self._tls_checks()
         return [*encryption, *(self._dicom_checks() if all(check.ok for check in encryption) else ())]
 
     def _dicom_checks(self) -> list[Check]:
-        where = self._peer.where
-        contexts = [build_context(Verification), build_context(StudyRootQueryRetrieveInformationModelFind)]
+        where, proofs = self._peer.where, _proofs(self._settings)
+        contexts = [build_context(uid) for uid in (Verification, StudyRootQueryRetrieveInformationModelFind, *proofs.values())]
         classes = RESULT_CLASSES | (KEY_OBJECT_CLASS if self._settings.key_object else {})
         contexts += [build_context(uid, ExplicitVRLittleEndian) for uid in classes.values()]
         try:
@@ -71,6 +77,7 @@ class CStore:
             Check(f"{self.name}: C-ECHO", echo, where, "" if echo else "the archive accepts associations but does not answer C-ECHO"),
             *(self._class_check(label, uid in accepted) for label, uid in classes.items()),
             self._find_check(StudyRootQueryRetrieveInformationModelFind in accepted),
+            *(self._proof_check(label, uid in accepted) for label, uid in proofs.items()),
         ]
 
     def series_instance_count(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
@@ -135,11 +142,28 @@ class CStore:
             return Check(name, True, "accepted")
         return Check(name, False, "presentation context rejected", "let the archive accept this Storage SOP class from our AE title")
 
+    def _proof_check(self, label: str, accepted: bool) -> Check:
+        name = f"{self.name}: {label}"
+        if accepted:
+            return Check(name, True, "accepted")
+        advice = "let the archive offer it to our AE title, or change destinations[].read_back or .commitment"
+        return Check(name, False, "not offered: what was delivered can not be proven so", advice)
+
     def _find_check(self, accepted: bool) -> Check:
         name = f"{self.name}: Study Root C-FIND"
         if accepted:
             return Check(name, True, "accepted")
         return Check(name, True, "not offered: no instance counts, no refreshed patient attributes from this archive")
+
+
+def _proofs(settings: CStoreDestination) -> dict[str, UID]:
+    """The services by which deliveries are proven."""
+    found = {"Storage Commitment": StorageCommitmentPushModel} if settings.commitment else {}
+    if settings.read_back == "c-move":
+        found["Study Root C-MOVE"] = StudyRootQueryRetrieveInformationModelMove
+    elif settings.read_back != "none":
+        found["Study Root C-GET"] = StudyRootQueryRetrieveInformationModelGet
+    return found
 
 
 def _image_identifier(study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:

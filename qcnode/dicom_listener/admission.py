@@ -10,8 +10,9 @@ from qcnode.dicom_listener.callers import Callers, Peer
 
 PDU_HEAD_BYTES = 6
 LARGEST_PDU_BYTES = 2**20
-"""Of any PDU that is read: more than eight times what is announced for P-DATA, and than any request with 128 contexts needs."""
+"""Of any PDU of an association: eight times what is announced for P-DATA."""
 
+_LARGEST_REQUEST = 2**19  # twice what 128 contexts with every transfer syntax need
 _ASSOCIATE_RQ = 0x01
 _TITLES = slice(10, 26), slice(26, 42)  # called, calling
 _SHORTEST_REQUEST = 74
@@ -42,6 +43,7 @@ ADDRESS_LIMIT = Refusal("address-limit", _rejection(2, 3, 2))
 NO_DICOM = Refusal("no-dicom", _abort(1))  # unrecognised PDU
 OUT_OF_TURN = Refusal("no-dicom", _abort(2))  # unexpected PDU
 UNREADABLE = Refusal("no-dicom", _abort(6))  # invalid PDU parameter value
+BROKEN_OFF = Refusal("no-dicom")
 TLS_HERE = Refusal("tls-not-spoken")
 SILENT = Refusal("silent")
 
@@ -53,7 +55,7 @@ def refusal_of_head(head: bytes) -> Refusal | None:
         return TLS_HERE
     if kind != _ASSOCIATE_RQ:
         return OUT_OF_TURN if 2 <= kind <= 7 else NO_DICOM
-    return None if _SHORTEST_REQUEST <= PDU_HEAD_BYTES + length <= LARGEST_PDU_BYTES else UNREADABLE
+    return None if _SHORTEST_REQUEST <= PDU_HEAD_BYTES + length <= _LARGEST_REQUEST else UNREADABLE
 
 
 def titles(request: bytes) -> tuple[str, str]:

@@ -33,23 +33,31 @@ _log = logging.getLogger(__name__)
 class DicomListener:
     """A running listener."""
 
-    def __init__(self, settings: Listener, section: str, server: Server, context: ssl.SSLContext | None, rejections: Rejections) -> None:
+    def __init__(
+        self,
+        settings: Listener,
+        section: str,
+        server: Server,
+        context: ssl.SSLContext | None,
+        *,
+        callers: Callers[Any],
+        everyone: bool,
+        rejections: Rejections,
+    ) -> None:
+        """As `start_listener`, which makes it."""
         self._settings, self._section = settings, section
         self._server, self._rejections = server, rejections
+        self._admission = Admission(settings, callers, everyone, self._count)
         self._since: dict[Any, float] = {}  # every association, and when it came in; touched by the lobby's thread only
         self._stopped = False
         self.port = int(server.server_address[1])
         self._lobby = Lobby(server.socket, context, settings.request_timeout_seconds, self)
+        self._lobby.open()
 
     @property
     def is_listening(self) -> bool:
         """Whether the thread that takes connections is there."""
         return self._lobby.is_open
-
-    def open(self, callers: Callers[Any], everyone: bool) -> None:
-        """Let callers in. `everyone`: whoever they are."""
-        self._admission = Admission(self._settings, callers, everyone, self._count)
-        self._lobby.open()
 
     def stop(self) -> None:
         """Take no further associations, end the open ones, and wait for what is being answered. A second call does nothing."""
@@ -131,9 +139,8 @@ def start_listener(
         )
     except OSError as error:
         raise ConfigurationError(f"{section}: can not listen on {settings.host}:{settings.port}: {error.strerror}") from error
-    listener = DicomListener(settings, section, server, context, rejections or Rejections(utc_now))
-    listener.open(callers, everyone)
-    return listener
+    counted = rejections or Rejections(utc_now)
+    return DicomListener(settings, section, server, context, callers=callers, everyone=everyone, rejections=counted)
 
 
 def _end_aside(association: Any) -> threading.Thread:

@@ -88,14 +88,22 @@ class Lobby:
             self._say_farewell(time.monotonic())
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + _TICK_SECONDS
-                self._turn_out_late()
-                self._doorkeeper.look_round()
+                self._look_round()
         for visitor in list(self._visitors):
             self._dismiss(visitor, None)
         self._say_farewell(math.inf)
         self._selector.close()
         self._listening.close()
         self._bell.close()
+
+    def _look_round(self) -> None:
+        now = time.monotonic()
+        for visitor in [visitor for visitor in self._visitors if visitor.deadline < now]:
+            self._dismiss(visitor, SILENT)
+        try:
+            self._doorkeeper.look_round()
+        except Exception as error:  # noqa: BLE001 - where not even a thread can be had, the lobby must still be there afterwards
+            _log.error("the associations could not be looked after: %s", type(error).__name__)
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
@@ -105,6 +113,8 @@ class Lobby:
                 return
             except OSError as error:  # no file descriptor is left, or the peer was gone at once
                 _log.warning("a connection could not be accepted: %s", error.strerror)
+                if self._visitors:
+                    self._make_room()
                 time.sleep(0.05)  # there is no end of it while descriptors are missing
                 return
             if len(self._visitors) >= MAXIMUM_HALF_OPEN:
@@ -117,7 +127,7 @@ class Lobby:
         try:
             if context is not None:
                 connection = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        except OSError:  # gone already
+        except (OSError, ValueError):  # gone already
             connection.close()
             return
         visitor = Visitor(connection, address, time.monotonic() + self._seconds, context is not None)
@@ -134,6 +144,9 @@ class Lobby:
             self._selector.modify(visitor.connection, selectors.EVENT_READ, visitor)
         except Refused as refused:
             self._dismiss(visitor, refused.refusal)
+        except Exception as error:  # noqa: BLE001 - one connection must not end the listener
+            _log.error("a connection was given up: %s", type(error).__name__)
+            self._dismiss(visitor, None)
         else:
             self._let_in(visitor, peer)
 
@@ -170,11 +183,6 @@ class Lobby:
     def _forget(self, visitor: Visitor) -> None:
         del self._visitors[visitor]
         self._selector.unregister(visitor.connection)
-
-    def _turn_out_late(self) -> None:
-        now = time.monotonic()
-        for visitor in [visitor for visitor in self._visitors if visitor.deadline < now]:
-            self._dismiss(visitor, SILENT)
 
     def _make_room(self) -> None:
         """One address, however busy, does not keep the others out."""

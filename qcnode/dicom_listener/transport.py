@@ -16,7 +16,8 @@ from qcnode.dicom_listener.messages import BoundedMessages
 
 _CLOSED = "Evt17"  # PS3.8 9.2.2: transport connection closed
 _PIECE = 2**16
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))  # a vanished peer is found after a minute
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""A peer that has vanished is found after a minute, where the system has these options."""
 
 
 class Server(AssociationServer):  # type: ignore[misc]
@@ -33,9 +34,10 @@ class Server(AssociationServer):  # type: ignore[misc]
 
 def enter(server: Server, connection: socket.socket, address: tuple[Any, ...], request: bytes, peer: Peer) -> Any:
     """The running Association of a connection whose association request has been read."""
-    for option, value in _KEEPALIVE:
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     connection.settimeout(server.seconds)
     return _Entry(server, connection, address, request, peer).association
 

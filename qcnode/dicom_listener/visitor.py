@@ -6,9 +6,11 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 
-from qcnode.dicom_listener.admission import PDU_HEAD_BYTES, Refusal, refusal_of_head, titles
+from qcnode.dicom_listener.admission import BROKEN_OFF, PDU_HEAD_BYTES, Refusal, refusal_of_head, titles
 from qcnode.dicom_listener.callers import Peer, address_of
 from qcnode.tls import failure_kind, names_in_certificate
+
+_PIECE = 2**16
 
 
 class Refused(Exception):
@@ -37,8 +39,8 @@ class Visitor:
     def advance(self) -> Peer:
         """Who has asked. Raises BlockingIOError, SSLWantReadError or SSLWantWriteError where one must wait, and Refused."""
         try:
-            if self.is_shaking_hands:
-                self._connection_with_tls().do_handshake()
+            if self.is_shaking_hands and isinstance(self.connection, ssl.SSLSocket):
+                self.connection.do_handshake()
                 self.is_shaking_hands = False
             self._read_up_to(PDU_HEAD_BYTES)
             refusal = refusal_of_head(bytes(self.received))
@@ -63,18 +65,15 @@ class Visitor:
 
     def _read_up_to(self, length: int) -> None:
         while len(self.received) < length:
-            piece = self.connection.recv(length - len(self.received))
+            piece = self.connection.recv(min(length - len(self.received), _PIECE))
             if not piece:
                 raise ConnectionError
             self.received += piece
 
     def _refusal_of(self, error: OSError) -> Refusal | None:
-        is_gone = isinstance(error, ConnectionError | ssl.SSLEOFError) and not self.received
-        return None if is_gone else Refusal(failure_kind(error))
-
-    def _connection_with_tls(self) -> ssl.SSLSocket:
-        assert isinstance(self.connection, ssl.SSLSocket)  # noqa: S101
-        return self.connection
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            return Refusal(failure_kind(error))
+        return BROKEN_OFF if self.received else None
 
     def _certificate_names(self) -> frozenset[str]:
         return names_in_certificate(self.connection) if isinstance(self.connection, ssl.SSLSocket) else frozenset()

@@ -17,9 +17,10 @@ from pydicom.dataset import Dataset
 from qcnode.case import InstanceHeader, ReasonCode
 from qcnode.errors import Rejected
 from qcnode.headers import LABEL_MAP_SEGMENTATION_CLASS, SEGMENTATION_CLASS, header_of, read_dataset
+from qcnode.headers.codestreams import check_matrix
 from qcnode.headers.elements import first_item, integer, items, number
 from qcnode.imaging.grid import MOST_VOXELS, Grid, resample
-from qcnode.imaging.pixels import check_matrix, decode_frame, is_native, native_bytes
+from qcnode.imaging.pixels import decode_frame, is_native, native_bytes
 from qcnode.imaging.planes import Plane, are_multiples, axes_of, check_in_line, common_axes, group_positions, positions_of, triple
 
 Segmented = npt.NDArray[np.bool_]

@@ -25,7 +25,7 @@ from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, bu
 from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass
-from pynetdicom.sop_class import Verification, uid_to_service_class
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification, uid_to_service_class
 
 from qcnode.config import Listen
 from qcnode.dicom_listener import Callers, CollectedDataSet, DicomListener, Rejections, start_listener
@@ -126,10 +126,11 @@ def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]
 def check_request(event: evt.Event, contexts: list[PresentationContext], take_unknown: bool, back_pressure: BackPressure | None) -> None:
     """Before negotiation: reject a caller whose objects can not be taken for now; offer what is known, and the unknown Storage classes.
 
-    Who asks for C-ECHO alone is always answered.
+    Who asks for C-ECHO alone, or reports commitment, is always answered: neither fills the disk.
     """
     association = event.assoc
-    causes = back_pressure.causes() if back_pressure is not None and _asked(association) != {Verification} else frozenset()
+    stores = not _asked(association) <= {Verification, StorageCommitmentPushModel}
+    causes = back_pressure.causes() if back_pressure is not None and stores else frozenset()
     if causes:
         is_congested = causes <= {Cause.OBJECTS, Cause.CASES}
         association.acse.send_reject(*(TEMPORARY_CONGESTION if is_congested else LOCAL_LIMIT_EXCEEDED))

@@ -20,6 +20,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from qcnode.errors import Rejected
 from qcnode.headers import read_dataset
 from qcnode.headers.canonical import canonical_elements, canonical_value, is_group_length, pixel_bytes, transfer_syntax_of
+from qcnode.headers.codestreams import check_matrix, encoded_frame
 from qcnode.headers.elements import BROKEN_ELEMENT
 
 Outcome = Literal["same", "routine", "conflict"]
@@ -129,5 +130,9 @@ def _described_alike(one: Dataset, other: Dataset) -> bool:
 
 
 def _decode_with_pydicom(dataset: Dataset, frame_number: int) -> npt.NDArray[Any]:
-    values, _ = get_decoder(transfer_syntax_of(dataset)).as_array(dataset, index=frame_number - 1)
+    syntax = transfer_syntax_of(dataset)
+    check_matrix(dataset.Rows, dataset.Columns)
+    if syntax.is_encapsulated:
+        encoded_frame(dataset, frame_number - 1, syntax)  # raises where its matrix is not the data set's
+    values, _ = get_decoder(syntax).as_array(dataset, index=frame_number - 1)
     return values

@@ -55,7 +55,7 @@ def set_up_logging(settings: Logging) -> None:
     # pynetdicom and pydicom write identifiers of peers and element values: their errors are reported by qcnode itself
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module="pydicom")
+    warnings.simplefilter("ignore")  # pydicom's quote what they warn of, and are said to come from whichever module called it
     threading.excepthook = _log_uncaught
 
 

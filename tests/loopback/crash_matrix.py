@@ -61,7 +61,7 @@ def kill_at(scene: Scene, deaths: Sequence[Death], seed: str) -> list[Row]:
         if scene.process.is_alive():
             scene.send(study)
         assert scene.dies_of(death), f"the node never came to {death.step!r}: {scene.log_tail()}"
-    rows = _afterwards(scene)
+    rows = _afterwards(scene, offline=True)
     return [Row(death.step, 1, *rows) for death in deaths]
 
 
@@ -77,7 +77,7 @@ def kill_at_random(scene: Scene, kills: int, seed: str) -> Row:
         scene.kill()
         ended.set()
         user.join()
-    return Row(RANDOM, kills, *_afterwards(scene))
+    return Row(RANDOM, kills, *_afterwards(scene, offline=True))
 
 
 def _use(scene: Scene, ended: threading.Event, seed: str) -> None:
@@ -91,12 +91,12 @@ def _use(scene: Scene, ended: threading.Event, seed: str) -> None:
             scene.decide()
 
 
-def _afterwards(scene: Scene) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _afterwards(scene: Scene, *, offline: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is lost and what is doubled, when the node was started again and rests."""
     if not scene.process.is_alive():
         scene.start()
     scene.come_to_rest()
-    verdict = scene.judge()
+    verdict = scene.judge(offline=offline)
     scene.kill()
     return tuple(verdict.lost), tuple(verdict.doubled)
 
@@ -104,7 +104,7 @@ def _afterwards(scene: Scene) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def chains() -> Iterator[tuple[Death, ...]]:
     """Every named step once, several on the road of each study: those of a chain come one after the other on it."""
     beginnings = (*steps.RECEIVING, *steps.PURGING, *steps.STARTING)
-    endings = (*steps.DELIVERING, *steps.TELLING)
+    endings = (*steps.DELIVERING, *steps.PROVING, *steps.TELLING)
     for chain in zip_longest(steps.DECIDING, beginnings, steps.MATCHING, steps.JUDGING, endings):
         yield tuple(death for death in chain if death is not None)
 

@@ -34,7 +34,7 @@ from qcnode.store.worklist import Decision, Judgement, Worklist
 
 READER = "jane"
 SECRET_VARIABLE = "QCNODE_CRASH_SECRET"
-PRELOADED = ("qcnode.node", "qcnode.cli", "qcnode.pipeline", "qcnode.audit.run", "dying_serve")
+PRELOADED = ("qcnode.node", "qcnode.cli", "qcnode.pipeline", "qcnode.judging.here", "qcnode.audit.run", "qcnode.assess.inference")
 _DOUBLES = ("two-cases-in-work", "two-answers", "answer-surplus")
 
 
@@ -63,8 +63,8 @@ class Scene:
     pacs: DemoPacs
     receiver: Receiver
     context: Any
+    port: int
     process: Any = None
-    port: int = field(default_factory=free_port)
     studies: list[SmallStudy] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> digest of the data set
     kills: int = 0
@@ -78,7 +78,7 @@ class Scene:
             "listen": {"port": self.port},
             "storage": {"directory": str(self.folder / "node"), "minimum_free_mb": 1, "keep_ignored_hours": 0},
             "matching": {"quiet_seconds": 0.3},
-            "destinations": [destination | {"summary_image": False, "timeout_seconds": 5}],
+            "destinations": [destination | {"summary_image": False, "commitment": True, "timeout_seconds": 5}],
             "retry": {"first_seconds": 0.2, "longest_seconds": 1},
             "review": {"hold_minutes": 0},
             "notifications": {"channels": [channel], "rules": [{"when": when, "channels": ["hook"]} for when in ("flagged", "decided")]},
@@ -159,10 +159,13 @@ class Scene:
             self.wait_until(lambda study=study: self.send(study), seconds, "acknowledged studies")
         self.wait_until(self._rests, seconds, "rest")
 
-    def judge(self) -> Verdict:
-        """Hold everything against what was sent: the command `qcnode audit`, the archive, its log, and what was told."""
+    def judge(self, *, offline: bool) -> Verdict:
+        """Hold everything against what was sent: the command `qcnode audit`, the archive, its log, and what was told.
+
+        offline: `qcnode audit` asks the archive nothing, which takes its time for everything that was ever sent.
+        """
         verdict = Verdict()
-        for finding in self._audit():
+        for finding in self._audit(offline):
             (verdict.doubled if finding["code"] in _DOUBLES else verdict.lost).append(f"{finding['code']} {finding['subject']}")
         self._judge_objects(verdict)
         self._judge_answers(Ledger(self.database), verdict)
@@ -181,11 +184,11 @@ class Scene:
     def log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-25:]) if self.log.exists() else ""
 
-    def _audit(self) -> list[dict[str, str]]:
+    def _audit(self, offline: bool) -> list[dict[str, str]]:
         said = self.folder / "audit.json"
-        process = self.context.Process(target=audit, args=(self.config_file, said))
+        process = self.context.Process(target=audit, args=(self.config_file, said, offline))
         process.start()
-        process.join(120)
+        process.join(300)
         findings: list[dict[str, str]] = json.loads(said.read_text()[said.read_text().index("{") :])["findings"]
         assert process.exitcode == (1 if findings else 0), said.read_text()
         return findings
@@ -229,7 +232,7 @@ class Scene:
             verdict.doubled.append(f"{len(told) - expected} events more were told than there are")
 
     def _rests(self) -> bool:
-        assert self.process.is_alive(), f"qcnode serve ended: {self.log_tail()}"
+        assert self.process.is_alive(), f"qcnode serve ended ({self.process.exitcode}): {self.log_tail()}"
         return not self._under_way()
 
     def _under_way(self) -> dict[str, int]:
@@ -263,8 +266,9 @@ def _head(path: Path) -> pydicom.Dataset:
 def open_scene(folder: Path, context: Any) -> Iterator[Scene]:
     """A scene with its archive and its receiver of notices; the node is killed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    with DemoPacs(folder / "pacs") as pacs, web_receiver() as receiver:
-        scene = Scene(folder, pacs, receiver, context)
+    port = free_port()
+    with DemoPacs(folder / "pacs", commits_to={"QCNODE": ("127.0.0.1", port)}) as pacs, web_receiver() as receiver:
+        scene = Scene(folder, pacs, receiver, context, port)
         try:
             yield scene
         finally:

@@ -13,11 +13,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from spare_processes import use_spares
+
+SPARES = 2
+"""Judging processes that a node can have one after the other: one that is killed, and its successor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ def serve(config: Path, log: Path, death: Death | None, marker: Path) -> None:
     _hurry()
     if death is not None:
         _arm(death, marker, node=os.getpid())
+    use_spares(importlib.import_module("qcnode.judging.process"), SPARES)
     command(["serve", "--config", str(config)])
 
 
@@ -57,12 +63,12 @@ def command(words: list[str]) -> None:
     main()
 
 
-def audit(config: Path, said: Path) -> None:
+def audit(config: Path, said: Path, offline: bool) -> None:
     """`qcnode audit --json`; what it says goes into a file, its exit code is the process's."""
     stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
-    command(["audit", "--json", "--config", str(config)])
+    command(["audit", "--json", "--config", str(config), *(["--offline"] if offline else [])])
 
 
 def _arm(death: Death, marker: Path, node: int) -> None:
@@ -100,20 +106,19 @@ def _is_path(argument: Any, pattern: str) -> bool:
 
 
 def _die(death: Death, marker: Path, node: int) -> None:
+    if marker.exists():  # the successor of the judging process that was killed
+        return
     marker.write_text(death.step)
     os.kill(node if death.victim == "node" else os.getpid(), signal.SIGKILL)
     time.sleep(60)  # never: the signal ends every thread, and the node's end its child
 
 
 def _hurry() -> None:
-    """Timers of minutes become seconds, and the networks are left out: what they say has nothing to do with what a crash leaves.
-
-    Judging is done in the node's own process, so that both die at the same step of it.
-    """
+    """Timers of minutes become seconds, and the networks are left out: what they say has nothing to do with what a crash leaves."""
     from apscheduler.schedulers.background import BackgroundScheduler
 
-    from qcnode import node
     from qcnode.assess import inference
+    from qcnode.workers import assess
 
     add_job = BackgroundScheduler.add_job
 
@@ -123,22 +128,9 @@ def _hurry() -> None:
         return add_job(self, job, trigger, **timing)
 
     BackgroundScheduler.add_job = add_soon
+    assess._back_off = lambda _: timedelta(seconds=0.2)
     inference._read_members = lambda *_: ()
     inference.QCPredictor.predict = _say
-    node.JudgingProcess = _JudgingInTheNode
-
-
-class _JudgingInTheNode:
-    """In place of qcnode.judging.process.JudgingProcess."""
-
-    def __init__(self, open_judge: Callable[[], Any], **limits: Any) -> None:
-        self._judge = open_judge()
-
-    def __call__(self, assignment: Any) -> Any:
-        return self._judge(assignment)
-
-    def stop(self) -> None:
-        """There is nothing to be stopped."""
 
 
 def _say(self: Any, contrasts: Any, query: Any) -> Any:

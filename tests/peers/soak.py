@@ -162,7 +162,7 @@ def report(soak: Soak, lost: list[str], grown: list[Growth], onlooker: Onlooker,
         f"{end.sent} studies sent, {end.judged} judged, {len(lost)} lost; "
         f"{end.delivered_objects} objects delivered, {end.failed_objects} failed",
         f"per minute while loaded: {while_loaded.sent / minutes:.1f} received, {while_loaded.judged / minutes:.1f} judged, "
-        f"{while_loaded.delivered_objects / ANSWERS / minutes:.1f} delivered",
+        f"{while_loaded.delivered_objects / minutes:.1f} objects delivered",
         f"meanwhile: {onlooker.told()}",
         f"qcnode audit: {audit}",
         "",
