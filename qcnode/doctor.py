@@ -12,7 +12,7 @@ from qcnode.assess.model_card import ReviewFacts
 from qcnode.clock import utc_now
 from qcnode.config import Config, Task
 from qcnode.deliver.destination import Check
-from qcnode.deliver.opening import open_destination
+from qcnode.deliver.opening import open_destination, proving_destinations
 from qcnode.errors import QCNodeError
 from qcnode.notify.step import open_channel
 from qcnode.store.database import open_database
@@ -76,7 +76,7 @@ def _retention(config: Config) -> Iterator[Check]:
         database = open_database(storage.directory)
     except (OSError, sqlite3.Error, QCNodeError):
         return  # said already
-    counts = ResultRetention(database).counts(utc_now() - timedelta(days=days or 0))
+    counts = ResultRetention(database, proving_destinations(config)).counts(utc_now() - timedelta(days=days or 0))
     database.close()
     kept = f"results {'for good' if days is None else f'{days:g} days'}, images {storage.keep_images_days:g} days"
     found = f"{kept}, unmatched {storage.keep_unmatched_days:g} days; {counts.purged} results purged"

@@ -6,8 +6,9 @@ import logging
 import os
 import signal
 import threading
+import time
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -17,7 +18,7 @@ from qcnode.case import Verdict
 from qcnode.clock import utc_now
 from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
-from qcnode.deliver.opening import kinds_by_destination, open_destination
+from qcnode.deliver.opening import kinds_by_destination, open_destination, proving_destinations
 from qcnode.dicom_listener import DicomListener
 from qcnode.ingest.back_pressure import BackPressure, Marks
 from qcnode.ingest.storage_scp import start_storage_scp
@@ -31,6 +32,7 @@ from qcnode.review import Review
 from qcnode.sampling import Sampling
 from qcnode.schedule import open_schedule, set_quiet_timer
 from qcnode.store.backlog import measure_load
+from qcnode.store.clock_steps import pull_back
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
@@ -46,14 +48,19 @@ from qcnode.tasks import JudgedTask, load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
 from qcnode.web.server import WebServer, start_web
 from qcnode.workers.assess import AssessStep
+from qcnode.workers.clock import ClockStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
+from qcnode.workers.guard import Guard
 from qcnode.workers.match import MatchStep
 from qcnode.workers.open_proving import open_proving, report_keeper
 from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import Worker
 
 log = logging.getLogger(__name__)
+
+ROOM_FOR_A_RESULT = 64 * 2**20
+"""Bytes that must be free before a case is judged: its result files, and the database's own growth."""
 
 
 def _sampling(review: ReviewSettings) -> Sampling:
@@ -65,6 +72,14 @@ def _sampling(review: ReviewSettings) -> Sampling:
         second_verdicts=frozenset(Verdict(verdict) for verdict in second.verdicts),
         second_tasks=frozenset(second.tasks),
     )
+
+
+def _set_back(database: Database, scheduler: BackgroundScheduler, now: datetime) -> None:
+    """The clock was set back: what is due by it, in the database and among the timers, must not wait until it has caught up."""
+    pull_back(database, now)
+    for job in scheduler.get_jobs():
+        if job.next_run_time is not None:
+            job.modify(next_run_time=now)
 
 
 class Node:
@@ -123,13 +138,15 @@ class Node:
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
-        purge = PurgeStep(inbox, ResultRetention(database), config.storage, config.matching, utc_now, inbox.free_bytes)
+        retention = ResultRetention(database, proving_destinations(config))
+        purge = PurgeStep(inbox, retention, config.storage, config.matching, utc_now, inbox.free_bytes)
         scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now), purge)
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
         proofs = Proofs(database, announce)
         workers += open_proving(config, proofs, f"{os.getpid()}", utc_now)
+        workers.append(Worker("clock", ClockStep(utc_now, time.monotonic, partial(_set_back, database, scheduler))))
         for worker in workers:
             worker.start()
             started.callback(worker.join)
@@ -233,6 +250,8 @@ class Node:
                 version=__version__,
                 on_result=wake_delivery,
                 sampling=_sampling(config.review),
+                has_room=lambda: inbox.free_bytes() > ROOM_FOR_A_RESULT,
+                guard=Guard(inbox, utc_now),
             ),
         )
         match = MatchStep(

@@ -39,6 +39,7 @@ class Store:
 
     directory: Path
     seconds: float = 0
+    proving: frozenset[str] = frozenset()
     free_mb: Callable[[], int] = lambda: 100_000
     storage: Storage = field(default_factory=lambda: Storage(minimum_free_mb=1000))
 
@@ -51,7 +52,7 @@ class Store:
 
     def restart(self) -> None:
         storage = self.storage.model_copy(update={"directory": self.directory})
-        self.step = PurgeStep(self.inbox, ResultRetention(self.database), storage, Matching(), self.now, self.free_bytes)
+        self.step = PurgeStep(self.inbox, ResultRetention(self.database, self.proving), storage, Matching(), self.now, self.free_bytes)
 
     def now(self) -> datetime:
         return at(self.seconds)
@@ -168,6 +169,16 @@ def test_results_go_only_when_nobody_needs_them(store: Store) -> None:
     assert "decide" in {entry.action for entry in store.review.history(done.item_id, store.now())}
 
 
+def test_where_proof_is_asked_for_results_wait_for_it(store: Store) -> None:
+    store.proving = frozenset({"pacs"})
+    store.restart()
+    for name, state in (("1", "DELIVERED"), ("2", "UNPROVEN"), ("3", "PROVEN"), ("4", "DROPPED")):
+        store.put(name, Verdict.PASS)
+        store.deliver(name, state)
+    store.purge_at(366)
+    assert store.results() == set("12")
+
+
 def test_without_a_destination_results_are_the_only_copy(store: Store) -> None:
     store.jobs.put_case(case("a"), at(0))
     claimed = store.jobs.claim("w", at(0), timedelta(seconds=9))
@@ -276,7 +287,9 @@ def test_the_web_says_that_a_case_was_purged(tmp_path: Path) -> None:
         outbox.delivered(delivery, site.clock())
     site.clock.move(days=366)
     storage = Storage(directory=tmp_path)
-    PurgeStep(Inbox(site.database, tmp_path, 0), ResultRetention(site.database), storage, Matching(), site.clock, lambda: 10**12)()
+    PurgeStep(
+        Inbox(site.database, tmp_path, 0), ResultRetention(site.database, frozenset()), storage, Matching(), site.clock, lambda: 10**12
+    )()
     assert not (tmp_path / "results/1").exists()
     assert list((tmp_path / "thumbnails").glob("*/*.png")) == []
     browser.sign_in("lund")

@@ -34,7 +34,8 @@ def check_case(case: CaseEntry, proofs: FileProofs) -> Iterator[Finding]:
     """A settled case: its result as it was settled, its worklist item, the documents about decisions. Nothing is said of others."""
     if case.state != "DONE" or case.directory is None:
         return
-    yield from _check_result(case, case.directory, proofs)
+    if case.results_purged_at is None:
+        yield from _check_result(case, case.directory, proofs)
     if case.verdict is not None and Verdict(case.verdict).needs_review and case.item is None:
         yield Finding(Code.ITEM_MISSING, case.case_id, f"{case.verdict}, and not on the worklist")
     if case.item is not None:
@@ -96,7 +97,7 @@ def _check_documents(case: CaseEntry, proofs: FileProofs) -> Iterator[Finding]:
     item, reported = case.item, {document.decided_at for document in case.documents}
     if item is not None and item.state == "DECIDED" and item.passed_on_at is not None and item.decided_at not in reported:
         yield Finding(Code.DOCUMENT_MISSING, f"worklist item {item.item_id}", f"of the decision about case {case.case_id}")
-    for document in case.documents:
+    for document in case.documents if case.results_purged_at is None else ():
         difference = proofs.difference(document.path, document.sha256)
         if difference is not None:
             yield Finding(_DOCUMENT_CODES[difference], case.case_id, f"decision {document.number}: {document.sop_instance_uid}")

@@ -77,6 +77,7 @@ class Database:
                 # a connection that was opened, or failed, on such a disk may stay as it is when the disk is well again
                 self._engine.dispose()
             raise Retryable(failure) from error
+
     def check_writable(self) -> None:
         """Write something that changes nothing. Raises Retryable where it is busy, DBAPIError where it can not be."""
         with self.begin() as connection:

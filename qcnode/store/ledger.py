@@ -86,7 +86,10 @@ class DocumentEntry:
 
 @dataclass(frozen=True, slots=True)
 class CaseEntry:
-    """A case with everything that hangs on it. `results`, `deliveries` and `documents` are empty until it is settled."""
+    """A case with everything that hangs on it. `results`, `deliveries` and `documents` are empty until it is settled.
+
+    results_purged_at: when the files were removed that the paths name, for they had served; None while they are to be there.
+    """
 
     case_id: str
     study_instance_uid: str
@@ -96,6 +99,7 @@ class CaseEntry:
     weights: str | None  # JSON
     directory: Path | None
     settled_at: datetime | None
+    results_purged_at: datetime | None
     item: ItemEntry | None
     results: tuple[ResultObject, ...]
     deliveries: tuple[DeliveryEntry, ...]
@@ -230,6 +234,7 @@ class Ledger:
                 weights=row.weights,
                 directory=self._absolute(row.result_directory),
                 settled_at=row.settled_at,
+                results_purged_at=row.results_purged_at,
                 item=next(iter(items[row.case_id]), None),
                 results=tuple(results[row.case_id]),
                 deliveries=tuple(deliveries[row.case_id]),

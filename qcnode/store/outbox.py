@@ -19,6 +19,7 @@ from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
 
+
 class Outbox:
     """The deliveries of every destination."""
 

@@ -17,7 +17,6 @@ from qcnode.case import Verdict
 from qcnode.store.database import Database
 from qcnode.store.schema import case_table, delivery_table, item_table, result_object_table
 
-_DELIVERED = ("DELIVERED",)
 _DECIDED = ("DECIDED", "SUPERSEDED")
 
 
@@ -43,12 +42,14 @@ class RetentionCounts:
 class ResultRetention:
     """The results that can be purged, and those that were."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, proving: frozenset[str]) -> None:
+        """`proving`: the destinations that are asked for proof; what others have taken counts as delivered."""
         self._database = database
+        self._proving = proving
 
     def served(self, before: datetime, limit: int) -> list[ServedResult]:
         """The oldest results that were settled before `before` and have served; at most `limit` of them."""
-        chosen = select(case_table.c.case_id).where(_has_served(before)).order_by(case_table.c.settled_at).limit(limit)
+        chosen = select(case_table.c.case_id).where(_has_served(before, self._proving)).order_by(case_table.c.settled_at).limit(limit)
         return self._files(case_table.c.case_id.in_(chosen))
 
     def purge(self, result: ServedResult, report_series_uid: str | None, before: datetime, now: datetime) -> bool:
@@ -59,7 +60,7 @@ class ResultRetention:
         this = case_table.c.case_id == result.case_id
         of_report = (result_object_table.c.case_id == result.case_id) & (result_object_table.c.kind == "report")
         with self._database.begin() as connection:
-            change = update(case_table).where(this, _has_served(before)).values(results_purged_at=now)
+            change = update(case_table).where(this, _has_served(before, self._proving)).values(results_purged_at=now)
             if connection.execute(change.returning(case_table.c.case_id)).one_or_none() is None:
                 return False
             connection.execute(update(result_object_table).where(of_report).values(series_instance_uid=report_series_uid))
@@ -72,7 +73,7 @@ class ResultRetention:
         old = (case_table.c.state == "DONE") & case_table.c.results_purged_at.is_(None) & (case_table.c.settled_at < before)
         with self._database.read() as connection:
             purged = connection.execute(select(func.count()).where(case_table.c.results_purged_at.is_not(None))).scalar_one()
-            held = connection.execute(select(func.count()).where(old, ~_has_served(before))).scalar_one()
+            held = connection.execute(select(func.count()).where(old, ~_has_served(before, self._proving))).scalar_one()
         return RetentionCounts(purged, held)
 
     def purged(self, case_ids: Iterable[str]) -> list[ServedResult]:
@@ -100,11 +101,13 @@ class ResultRetention:
         ]
 
 
-def _has_served(before: datetime) -> ColumnElement[bool]:
+def _has_served(before: datetime, proving: frozenset[str]) -> ColumnElement[bool]:
     """Nothing needs the files of a settled case any more. Without a destination they are the only copy, and stay."""
+    taken = delivery_table.c.state.in_(("PROVEN", "DROPPED"))  # an administrator drops what is not to be delivered any more
+    believed = (delivery_table.c.state == "DELIVERED") & delivery_table.c.destination.not_in(proving)
     case_id = case_table.c.case_id
     successor = case_table.alias("successor")
-    undelivered = exists().where(delivery_table.c.case_id == case_id, delivery_table.c.state.not_in(_DELIVERED))
+    undelivered = exists().where(delivery_table.c.case_id == case_id, ~or_(taken, believed))
     delivered = exists().where(delivery_table.c.case_id == case_id) & ~undelivered
     told = and_(item_table.c.state.in_(_DECIDED), or_(item_table.c.state == "SUPERSEDED", item_table.c.passed_on_at.is_not(None)))
     undecided = exists().where(item_table.c.case_id == case_id, ~told)

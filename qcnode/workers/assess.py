@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from qcnode.case import Reason, ReasonCode
+from qcnode.case import Case, Reason, ReasonCode
 from qcnode.errors import Rejected, Retryable
 from qcnode.headers import read_header
 from qcnode.pipeline import assess_case, settled_result
@@ -18,17 +18,22 @@ from qcnode.store.job_records import ClaimedCase
 from qcnode.store.jobs import Jobs
 from qcnode.store.leases import LeaseLost
 from qcnode.tasks import JudgedTask
-from qcnode.workers.worker import LEASE, Clock, where
+from qcnode.workers.worker import LEASE, Clock, Unsettled, where
 
 log = logging.getLogger(__name__)
 
+LONGEST_PAUSE = timedelta(hours=1)
 ATTEMPTS = 3
 """A case that could not be judged so often, a crash of the process included, goes to a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssessStep:
-    """Judges one case and settles what came out."""
+    """Judges one case and settles what came out.
+
+    has_room: whether the disk takes the files of another result; without, nothing is claimed, for no case is at fault. guard: raises
+    Retryable for a case whose received files are not what was received.
+    """
 
     jobs: Jobs
     tasks: Mapping[str, JudgedTask]
@@ -39,9 +44,15 @@ class AssessStep:
     version: str
     on_result: Callable[[], None]
     sampling: Sampling = NO_SAMPLING
+    has_room: Callable[[], bool] = lambda: True
+    guard: Callable[[Case], None] = lambda case: None
+    unsettled: Unsettled = field(default_factory=Unsettled)
 
     def __call__(self) -> bool:
         """One case; False where there is none."""
+        self.unsettled.catch_up()
+        if not self.has_room():
+            return False
         claimed = self.jobs.claim(self.owner, self.now(), LEASE)
         if claimed is None:
             return False
@@ -51,7 +62,8 @@ class AssessStep:
             log.info("case %s was superseded while it was judged", claimed.case.case_id[:12])
         except Exception as error:  # noqa: BLE001  whatever a case does to us, it must not stop the others
             log.error("case %s, attempt %d: %s", claimed.case.case_id[:12], claimed.attempts, where(error))
-            self.jobs.retry(claimed, where(error), self.now(), timedelta(seconds=5 * 4**claimed.attempts))
+            why, at = where(error), self.now()
+            self.unsettled.settle(lambda: self.jobs.retry(claimed, why, at, min(timedelta(seconds=5 * 4**claimed.attempts), LONGEST_PAUSE)))
         return True
 
     def _assess(self, claimed: ClaimedCase) -> None:
@@ -59,6 +71,7 @@ class AssessStep:
         if claimed.attempts > ATTEMPTS:
             text = f"judging failed {ATTEMPTS} times; the log of the node says where"
             case = replace(case, problem=Reason(ReasonCode.ASSESSMENT_FAILED, text), contrasts={})
+        self.guard(case)  # of the images only while they are looked at
         directory = self.results / case.case_id[:2] / case.case_id
         task = self.tasks.get(case.task)
         if task is None:
