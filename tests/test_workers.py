@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pydicom
@@ -115,7 +116,8 @@ def deliver_step(database: Database, destination: ToldDestination, clock: Clock,
     claimed = jobs.claim("w", clock(), timedelta(minutes=1))
     assert claimed is not None
     settled = result(claimed.case, directory=folder / "results")
-    _report(settled.directory / "report.dcm")
+    digest = sha256(_report(settled.directory / "report.dcm").read_bytes()).hexdigest()
+    settled = replace(settled, objects=tuple(replace(written, sha256=digest) for written in settled.objects))
     jobs.settle(claimed, settled, {"pacs": frozenset({"report"})}, clock())
     retry = Retry(first_seconds=10, longest_seconds=60, give_up_hours=1)
     return DeliverStep(Outbox(database), destination, True, folder / "outbox", retry, "w", clock)

@@ -24,6 +24,8 @@ from qcnode.store import migrations
 FILE_NAME = "qcnode.sqlite3"
 _BUSY_SECONDS = 30.0
 _BUSY, _FULL, _DISK_FAILED = "the database is busy", "the database has no room", "the database can not be written or read"
+_DAMAGED = "the database is damaged: stop the node and restore it from a backup"
+_REMEDY = "make the directory writable, or, where the file is damaged, restore it from a backup (qcnode restore)"
 _FAILURES_THAT_PASS = {
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
@@ -31,6 +33,8 @@ _FAILURES_THAT_PASS = {
     sqlite3.SQLITE_READONLY: _DISK_FAILED,
     sqlite3.SQLITE_IOERR: _DISK_FAILED,
     sqlite3.SQLITE_CANTOPEN: _DISK_FAILED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,  # an administrator must act, but whoever sends or is sent something shall try again
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
 
 
@@ -66,7 +70,7 @@ class Database:
 
     @contextmanager
     def _failures_that_pass(self) -> Iterator[None]:
-        """What is of the disk or of another process is Retryable; a damaged database is not."""
+        """What is of the disk or of another process is Retryable; an error in a statement is not."""
         try:
             yield
         except DBAPIError as error:
@@ -113,8 +117,11 @@ def open_database(directory: Path) -> Database:
     database = Database(engine, directory)
     try:
         migrate(database)
-    except DatabaseError as error:
-        raise ConfigurationError(f"the database in storage.directory can not be opened: {error.orig}") from error
+    except (DatabaseError, Retryable) as error:
+        if str(error) == _BUSY:
+            raise
+        why = error.orig if isinstance(error, DatabaseError) else error
+        raise ConfigurationError(f"the database in storage.directory can not be opened: {why}; {_REMEDY}") from error
     return database
 
 
