@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from qcnode.errors import Retryable
-from qcnode.store.database import Database
+from qcnode.store.database import Database, DatabaseBusy
 from qcnode.store.standing import Standing, read_standing
 
 State = Literal["ok", "warning", "failed"]
@@ -58,7 +57,7 @@ class Health:
     def _writable(self) -> Finding:
         try:
             self.database.check_writable()
-        except Retryable:
+        except DatabaseBusy:
             return Finding("database", "warning", "busy")
         except Exception as error:  # noqa: BLE001  whatever is wrong with it: the node is not ready
             return Finding("database", "failed", f"can not be written: {type(error).__name__}")
