@@ -30,7 +30,7 @@ from qcnode.observe.metrics import Tally, Watched, make_registry
 from qcnode.observe.server import MonitoringServer
 from qcnode.review import Review
 from qcnode.sampling import Sampling
-from qcnode.schedule import open_schedule, set_quiet_timer
+from qcnode.schedule import open_schedule, reset_timers, set_quiet_timer
 from qcnode.store.backlog import measure_load
 from qcnode.store.clock_steps import pull_back
 from qcnode.store.database import Database, open_database
@@ -72,14 +72,6 @@ def _sampling(review: ReviewSettings) -> Sampling:
         second_verdicts=frozenset(Verdict(verdict) for verdict in second.verdicts),
         second_tasks=frozenset(second.tasks),
     )
-
-
-def _set_back(database: Database, scheduler: BackgroundScheduler, now: datetime) -> None:
-    """The clock was set back: what is due by it, in the database and among the timers, must not wait until it has caught up."""
-    pull_back(database, now)
-    for job in scheduler.get_jobs():
-        if job.next_run_time is not None:
-            job.modify(next_run_time=now)
 
 
 class Node:
@@ -144,9 +136,14 @@ class Node:
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
+
+        def clock_was_set_back(now: datetime) -> None:
+            pull_back(database, now)
+            reset_timers(scheduler, now)
+
         proofs = Proofs(database, announce)
         workers += open_proving(config, proofs, f"{os.getpid()}", utc_now)
-        workers.append(Worker("clock", ClockStep(utc_now, time.monotonic, partial(_set_back, database, scheduler))))
+        workers.append(Worker("clock", ClockStep(utc_now, time.monotonic, clock_was_set_back)))
         for worker in workers:
             worker.start()
             started.callback(worker.join)

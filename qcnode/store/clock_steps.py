@@ -21,7 +21,8 @@ def pull_back(database: Database, now: datetime) -> None:
     """
     with database.begin() as connection:
         for table in (case_table, delivery_table, notice_table):
-            connection.execute(update(table).where(table.c.state == "PENDING", table.c.next_attempt_at > now).values(next_attempt_at=now))
+            waits = table.c.state.in_(("PENDING", "DELIVERED"))  # what was delivered waits to be proven
+            connection.execute(update(table).where(waits, table.c.next_attempt_at > now).values(next_attempt_at=now))
         # a study that was matched with what arrived ahead of `now` stays as it is: it is known by that which of its arrivals are new
         matched_before = or_(study_table.c.matched_at.is_(None), study_table.c.matched_at < now)
         connection.execute(update(study_table).where(study_table.c.last_received_at > now, matched_before).values(last_received_at=now))
