@@ -5,7 +5,7 @@ TORCH  := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test contract lint clean
+.PHONY: help demo test contract lint security sbom soak clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,18 @@ contract: $(VENV)/.dev-ready  ## ask the API several hundred made-up requests fo
 lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+security: $(VENV)/.dev-ready  ## bandit, known vulnerabilities of what is installed (pip-audit), licences and bill of materials of the runtime dependencies
+	$(VENV)/bin/bandit --quiet --configfile pyproject.toml --recursive qcnode training
+	$(VENV)/bin/python tests/supply_chain.py audit
+	$(VENV)/bin/python tests/supply_chain.py licences dist/licences.md
+	$(VENV)/bin/python tests/supply_chain.py sbom dist/qcnode.cdx.json
+
+sbom: $(VENV)/.dev-ready  ## the runtime dependencies with their licences as CycloneDX JSON, dist/qcnode.cdx.json
+	$(VENV)/bin/python tests/supply_chain.py sbom dist/qcnode.cdx.json
+
+soak: $(VENV)/.dev-ready  ## half an hour of the highest load that this machine sustains, against Orthanc; SOAK_ARGS="--minutes 3 --settle 1"
+	$(VENV)/bin/python tests/peers/soak.py $(SOAK_ARGS)
 
 clean:  ## remove the virtual environment and the tools' caches; var/ (received objects, results) stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

@@ -16,7 +16,7 @@ import numpy.typing as npt
 class Verdict(StrEnum):
     """What qcnode says of a query segmentation."""
 
-    PASS = "PASS"  # noqa: S105
+    PASS = "PASS"  # noqa: S105  # nosec B105  # a verdict
     FAIL = "FAIL"
     REVIEW = "REVIEW"
     UNASSESSABLE = "UNASSESSABLE"
@@ -66,8 +66,10 @@ class ReasonCode(StrEnum):
     CONTRAST_MISSING = "contrast-missing"
     CONTRAST_AMBIGUOUS = "contrast-ambiguous"
     FRAME_OF_REFERENCE_DIFFERS = "frame-of-reference-differs"
+    TOO_LARGE = "too-large"  # more frames, voxels, items or inflated bytes than qcnode reads
     # qcnode itself
     ASSESSMENT_FAILED = "assessment-failed"
+    DEVICE_FALLBACK = "device-fallback"  # the CPU had to stand in for the GPU; recorded, does not change the verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,8 @@ class Prediction:
 
     dsc_interval, nsd_interval: (low, high), which hold the true values with the probability `interval_level`; None where the weights are
     not calibrated. image_p_value, query_p_value: conformal p-values of "is like the training data", small where it is not; the model card's
-    cut-offs decide `image_is_novel` and `query_is_novel`. spread_features: what the intervals are made of, by name.
+    cut-offs decide `image_is_novel` and `query_is_novel`. spread_features: what the intervals are made of, by name. notes: doubts,
+    with which nothing passes; remarks: recorded with the verdict, which they do not change.
     """
 
     predicted_dsc: float
@@ -230,6 +233,7 @@ class Prediction:
     image_is_novel: bool = False
     query_is_novel: bool = False
     spread_features: dict[str, float] = field(default_factory=dict)
+    remarks: tuple[Reason, ...] = ()
 
     @property
     def error_voxels(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from rich.table import Table
 from qcnode import __version__
 from qcnode.case import Verdict
 from qcnode.cli_backup import backup, restore
+from qcnode.cli_outbox import outbox_app
 from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
 from qcnode.clock import utc_now
@@ -35,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(worklist_app, name="worklist")
 app.add_typer(users_app, name="users")
+app.add_typer(outbox_app, name="outbox")
 app.command()(backup)
 app.command()(restore)
 console = Console()
@@ -78,6 +81,7 @@ def assess(
     2 wrong usage or configuration.
     """
     from qcnode.directory import assess_directory, find_headers
+    from qcnode.judging.here import JudgeHere, load_judges
     from qcnode.tasks import load_tasks
 
     settings = load_config(config) if config else Config()
@@ -88,9 +92,9 @@ def assess(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as progress:
         bar = progress.add_task("judging", total=found.segmentations)
-        outcomes = assess_directory(
-            found, out, load_tasks(settings), now=utc_now, version=__version__, on_outcome=lambda _: progress.advance(bar)
-        )
+        tasks = load_tasks(settings)
+        rules, judge = [task.rule for task in tasks.values()], JudgeHere(load_judges(tasks, settings.inference), __version__)
+        outcomes = assess_directory(found, out, rules, judge, now=utc_now, on_outcome=lambda _: progress.advance(bar))
     console.print(_outcome_table(outcomes))
     console.print(f"Results: {escape(str(out))}", soft_wrap=True)
     if any(o.verdict is Verdict.UNASSESSABLE for o in outcomes):
@@ -127,9 +131,10 @@ def doctor(
     console.print(f"[green]ok  [/] configuration: {escape(str(config))}", soft_wrap=True)
     failed = False
     for check in examine(settings, notify=notify):
-        console.print(f"{'[green]ok  [/]' if check.ok else '[red]FAIL[/]'} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
-        if not check.ok:
-            failed = True
+        mark = "[red]FAIL[/]" if not check.ok else "[yellow]warn[/]" if check.is_warning else "[green]ok  [/]"
+        console.print(f"{mark} {escape(check.name)}: {escape(check.detail)}", soft_wrap=True)
+        failed |= not check.ok
+        if not check.ok or check.is_warning:
             console.print(f"     → {escape(check.advice)}", soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 
@@ -137,6 +142,7 @@ def doctor(
 @app.command()
 def audit(
     config: ConfigOption = Path("config.yaml"),
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no destination what it holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
     """Prove that everything accepted is there and every answer is where it belongs, once; or list what differs. The node may run.
@@ -148,8 +154,8 @@ def audit(
     settings = load_config(config)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as progress:
-        bar = progress.add_task("files", total=None)
-        report = audit_node(settings, on_progress=lambda done, total: progress.update(bar, completed=done, total=total))
+        bar = progress.add_task("objects", total=None)
+        report = audit_node(settings, offline=offline, on_progress=lambda done, total: progress.update(bar, completed=done, total=total))
     if as_json:
         sys.stdout.write(report.as_json() + "\n")
     else:
@@ -170,6 +176,24 @@ def status(config: ConfigOption = Path("config.yaml")) -> None:
         console.print(table if rows else f"[bold]{title}[/]: nothing")
 
 
+@app.command()
+def callers(config: ConfigOption = Path("config.yaml")) -> None:
+    """Who was turned away by the DICOM listeners, why, how often, and the line of config.yaml that would let them in."""
+    from qcnode.rejection import REASONS
+    from qcnode.store.database import open_database
+    from qcnode.store.rejected_callers import RejectedCallers
+
+    database = open_database(load_config(config).storage.directory)
+    found = RejectedCallers(database).list()
+    database.close()
+    table = Table("last", "first", "times", "listener", "from", "calls itself", "calls", "why", "to let it in")
+    for caller, times in found:
+        when = (f"{at:%Y-%m-%d %H:%M}" for at in (times.last_at, times.first_at))
+        said = (caller.listener, caller.address, caller.calling_ae_title, caller.called_ae_title, REASONS.get(caller.reason, caller.reason))
+        table.add_row(*when, str(times.count), *(escape(cell) for cell in (*said, caller.config_line or "")))
+    console.print(table if found else "Nobody has been turned away.")
+
+
 def _outcome_table(outcomes: list[Outcome]) -> Table:
     table = Table("SEG", "task", "verdict", "predicted DSC", "predicted NSD", "reasons")
     for outcome in outcomes:
@@ -181,6 +205,7 @@ def _outcome_table(outcomes: list[Outcome]) -> Table:
 
 def main() -> None:
     """Entry point: errors that a person must act on are one clear text and exit code 2, not a traceback."""
+    os.umask(0o077)  # what is written here is of patients: for the account that runs it alone
     try:
         app()
     except ConfigurationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -15,11 +15,11 @@ from qcnode.case import Reason, StoredHeader, Verdict
 from qcnode.errors import Rejected
 from qcnode.headers import read_header
 from qcnode.imaging.pixels import decode_frame
-from qcnode.ingest.matching import Matched, NotApplicable, match_study
+from qcnode.ingest.matching import Matched, NotApplicable, TaskRule, match_study
 from qcnode.ingest.variants import compare
+from qcnode.judging.assignment import Assignment
+from qcnode.judging.here import JudgeHere
 from qcnode.outcome import Outcome, Query, read_outcome, write_outcome
-from qcnode.pipeline import assess_case
-from qcnode.tasks import JudgedTask
 
 EVIDENCE = "directory"
 
@@ -58,10 +58,10 @@ def find_headers(directory: Path) -> Found:
 def assess_directory(
     found: Found,
     out: Path,
-    tasks: Mapping[str, JudgedTask],
+    rules: Sequence[TaskRule],
+    judge: JudgeHere,
     *,
     now: Callable[[], datetime],
-    version: str,
     on_outcome: Callable[[Outcome], None],
 ) -> list[Outcome]:
     """Judge every SEG in `found`; each gets `<out>/<SEG SOP Instance UID>/` with verdict.json, report.dcm, error_map.dcm, preview.png.
@@ -73,29 +73,28 @@ def assess_directory(
         studies[stored.header.study_instance_uid].append(stored)
     outcomes = []
     for headers in studies.values():
-        for outcome in _assess_study(headers, out, tasks, now, version):
+        for outcome in _assess_study(headers, out, rules, judge, now):
             outcomes.append(outcome)
             on_outcome(outcome)
     return outcomes
 
 
 def _assess_study(
-    headers: list[StoredHeader], out: Path, tasks: Mapping[str, JudgedTask], now: Callable[[], datetime], version: str
+    headers: list[StoredHeader], out: Path, rules: Sequence[TaskRule], judge: JudgeHere, now: Callable[[], datetime]
 ) -> Iterable[Outcome]:
-    rules = [task.rule for task in tasks.values()]
     for matched in match_study(headers, rules, quiet=True, quiet_evidence=EVIDENCE, archive_counts={}, is_overdue=lambda _: True):
         if isinstance(matched, Matched):
             case = matched.case
             folder = _folder(out, case.query.sop_instance_uid)
-            judge = tasks[case.task].judge
-            _remove_other_result(folder, case.case_id, judge.judging.digest, judge.predictor.weights.sha256, version)
-            yield assess_case(case, judge, folder, created=now().astimezone(), version=version)
+            of_task = judge.judges[case.task]
+            _remove_other_result(folder, case.case_id, of_task.judging.digest, of_task.predictor.weights.sha256, judge.version)
+            yield judge(Assignment(case, folder, created=now().astimezone()))
         elif isinstance(matched, NotApplicable):
             stored = next(h for h in headers if h.header.sop_instance_uid == matched.query_sop_instance_uid)
             folder = _folder(out, matched.query_sop_instance_uid)
-            _remove_other_result(folder, "", "", "", version)
+            _remove_other_result(folder, "", "", "", judge.version)
             folder.mkdir(parents=True, exist_ok=True)
-            outcome = _not_applicable(stored, matched.reason, version, now())
+            outcome = _not_applicable(stored, matched.reason, judge.version, now())
             write_outcome(outcome, folder)
             yield outcome
 

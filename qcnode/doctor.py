@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
+from qcnode.assess.inference import QCPredictor
 from qcnode.assess.model_card import ReviewFacts
 from qcnode.clock import utc_now
 from qcnode.config import Config, Task
+from qcnode.config.parts import secret_files
 from qcnode.deliver.destination import Check
-from qcnode.deliver.opening import open_destination, proving_destinations
+from qcnode.deliver.opening import open_destination, unproven_by_choice
+from qcnode.edge import check_edge
 from qcnode.errors import QCNodeError
 from qcnode.notify.step import open_channel
 from qcnode.store.database import open_database
 from qcnode.store.notices import Notices
+from qcnode.store.outbox import Outbox
 from qcnode.store.result_retention import ResultRetention
-from qcnode.tasks import load_tasks, weights_directory
+from qcnode.tasks import load_tasks
 
 
 def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
@@ -27,16 +33,19 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
     notify: every channel of notifications is told of a test.
     """
     yield _storage(config)
+    yield from _privacy(config)
     yield _database(config)
     yield from _retention(config)
     for name, task in config.tasks.items():
         if task.enabled:
             yield from _weights(config, name, task)
+    yield from check_edge(config, utc_now())
     for settings in config.destinations:
         try:
             yield from open_destination(settings, config.listen.ae_title).check()
         except QCNodeError as error:
             yield Check(settings.name, False, str(error), "correct the destination in config.yaml")
+    yield from _undelivered(config)
     if not config.destinations:
         yield Check("destinations", True, "none: results are kept, nothing is sent", "add a destination to config.yaml to answer a PACS")
     for channel in config.notifications.channels:
@@ -47,7 +56,7 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
 def _storage(config: Config) -> Check:
     directory = config.storage.directory
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = directory / ".doctor"
         probe.write_bytes(b"qcnode")
         probe.unlink()
@@ -58,6 +67,21 @@ def _storage(config: Config) -> Check:
     return Check(
         "disk", free_mb > needed, f"{directory}: {free_mb} MB free, {needed} MB kept free", "free the disk, or move storage.directory"
     )
+
+
+def _privacy(config: Config) -> Iterator[Check]:
+    """Whether other accounts of the machine can read what is of patients, or a secret."""
+    directory = config.storage.directory
+    if directory.exists():
+        found = f"{directory}, mode {stat.S_IMODE(directory.stat().st_mode):04o}"
+        yield Check("privacy", not _is_open_to_all(directory), found, f"it holds patient data: chmod o= {directory}")
+    for file in secret_files(config):
+        if file.exists() and _is_open_to_all(file):
+            yield Check("secrets", False, f"{file} can be read by every account of this machine", f"chmod o= {file}")
+
+
+def _is_open_to_all(path: Path) -> bool:
+    return bool(path.stat().st_mode & stat.S_IRWXO)
 
 
 def _database(config: Config) -> Check:
@@ -76,7 +100,7 @@ def _retention(config: Config) -> Iterator[Check]:
         database = open_database(storage.directory)
     except (OSError, sqlite3.Error, QCNodeError):
         return  # said already
-    counts = ResultRetention(database, proving_destinations(config)).counts(utc_now() - timedelta(days=days or 0))
+    counts = ResultRetention(database, unproven_by_choice(config)).counts(utc_now() - timedelta(days=days or 0))
     database.close()
     kept = f"results {'for good' if days is None else f'{days:g} days'}, images {storage.keep_images_days:g} days"
     found = f"{kept}, unmatched {storage.keep_unmatched_days:g} days; {counts.purged} results purged"
@@ -100,19 +124,42 @@ def _given_up(config: Config, channel: str) -> Iterator[Check]:
         yield Check(f"notices to {channel}", False, f"{len(dead)} given up, the last one for: {dead[-1].last_error}", advice)
 
 
+def _undelivered(config: Config) -> Iterator[Check]:
+    """What did not arrive, and what waits for too long; nothing is said where all is well."""
+    try:
+        database = open_database(config.storage.directory)
+    except (OSError, sqlite3.Error, QCNodeError):
+        return  # said already
+    outbox = Outbox(database)
+    counts, waiting = outbox.counts(), outbox.open_deliveries(unproven_by_choice(config))
+    database.close()
+    for destination, states in counts.items():
+        name = f"deliveries to {destination}"
+        if dead := states.get("DEAD", 0):
+            yield Check(name, False, f"{dead} given up", f"qcnode outbox list --destination {destination} --state dead says why")
+        if unproven := states.get("UNPROVEN", 0):
+            advice = "see destinations[].read_back; once that is right: qcnode outbox retry --state unproven"
+            yield Check(name, False, f"{unproven} taken, and not proven: the destination can not be asked", advice)
+        since = waiting[destination].oldest if destination in waiting else utc_now()
+        if (hours := (utc_now() - since).total_seconds() / 3600) > config.retry.alarm_hours:
+            advice = f"qcnode outbox list --destination {destination} says what it is"
+            yield Check(name, False, f"the oldest is open for {hours:.0f} h, more than retry.alarm_hours", advice)
+
+
 def _weights(config: Config, name: str, task: Task) -> Iterator[Check]:
     subject = f"weights {name}"
     try:
         judged = load_tasks(config.model_copy(update={"tasks": {name: task}}))[name]
+        predictor = QCPredictor(judged.directory, device=config.inference.device, threads=config.inference.threads)
     except QCNodeError as error:
         yield Check(subject, False, str(error), "install the weights again, or correct tasks in config.yaml")
         return
-    card = judged.judge.predictor.card
-    yield Check(subject, True, f"{card.name} {card.version}, digest verified, {weights_directory(task.weights)}", "")
+    card = judged.card
+    yield Check(subject, True, f"{card.name} {card.version}, digest verified, {judged.directory}", "")
     yield Check(f"terms {name}", True, card.training.terms, "")
     if card.reviews is not None:
         yield _threshold(name, task, card.reviews)
-    yield Check(f"device {name}", True, judged.judge.predictor.device, "")
+    yield Check(f"device {name}", True, predictor.device, "")
 
 
 def _threshold(name: str, task: Task, reviews: ReviewFacts) -> Check:

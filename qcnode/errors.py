@@ -6,6 +6,11 @@ QCNodeError
 └── ConfigurationError    an administrator must change something; says what
 """
 
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
 from qcnode.case import Reason, ReasonCode
 
 
@@ -27,3 +32,10 @@ class Retryable(QCNodeError):
 
 class ConfigurationError(QCNodeError):
     """config.yaml, the environment or an installed weight is wrong; the text says what to do."""
+
+
+def where(error: BaseException) -> str:
+    """Type and innermost place of an error, without its text, which may hold what a peer sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,10 +19,14 @@ from qcnode.case import Verdict
 from qcnode.clock import utc_now
 from qcnode.config import Config, ReviewSettings
 from qcnode.decisions import DecisionReporting
-from qcnode.deliver.opening import kinds_by_destination, open_destination, proving_destinations
-from qcnode.dicom_listener import DicomListener
+from qcnode.deliver.opening import kinds_by_destination, open_destination, unproven_by_choice
+from qcnode.dicom_listener import DicomListener, Rejections
+from qcnode.errors import ConfigurationError
 from qcnode.ingest.back_pressure import BackPressure, Marks
+from qcnode.ingest.matching import TaskRule
 from qcnode.ingest.storage_scp import start_storage_scp
+from qcnode.judging.opening import open_judge
+from qcnode.judging.process import JudgingProcess
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
@@ -42,9 +47,10 @@ from qcnode.store.node_lock import only_node
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
 from qcnode.store.proofs import Proofs
+from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.store.result_retention import ResultRetention
 from qcnode.store.worklist import Worklist
-from qcnode.tasks import JudgedTask, load_tasks
+from qcnode.tasks import load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
 from qcnode.web.server import WebServer, start_web
 from qcnode.workers.assess import AssessStep
@@ -55,7 +61,7 @@ from qcnode.workers.guard import Guard
 from qcnode.workers.match import MatchStep
 from qcnode.workers.open_proving import open_proving, report_keeper
 from qcnode.workers.purge import PurgeStep
-from qcnode.workers.worker import Worker
+from qcnode.workers.worker import LEASE, Worker
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +93,7 @@ class Node:
         self.ups_port: int | None = None
         self.monitoring_port: int | None = None
         self._web: WebServer | None = None
+        self._reloads: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Recover what a crash left, then listen and work. Raises ConfigurationError."""
@@ -102,12 +109,22 @@ class Node:
         """An address that signs `account` in to the worklist, once and within two minutes: not for logs. None without a web server."""
         if self._web is None:
             return None
-        return f"http://{self._config.web.host}:{self._web.port}{self._web.sign_in_path(account)}"
+        return f"{self._web_address(self._web.port)}{self._web.sign_in_path(account)}"
+
+    def reload_certificates(self) -> None:
+        """Show renewed certificates to who comes next; those that can not be used are told in the log, and the old ones stay."""
+        for reload in self._reloads:
+            try:
+                reload()
+            except ConfigurationError as error:
+                log.error("the certificate stays as it was: %s", error)
+        log.info("certificates are read again")
 
     def run_until_signal(self) -> None:
-        """`qcnode serve`: start, wait for SIGTERM or SIGINT, stop."""
+        """`qcnode serve`: start, wait for SIGTERM or SIGINT, stop. SIGHUP reads the certificates again."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._ended.set())
+        signal.signal(signal.SIGHUP, lambda *_: self.reload_certificates())
         self.start()
         self._ended.wait()
         log.info("ending")
@@ -124,17 +141,22 @@ class Node:
         release_leases(database)
         if recovery.lost:
             log.error("%d acknowledged objects have lost their file", len(recovery.lost))
-        tasks = load_tasks(config)
+        rules = [task.rule for task in load_tasks(config).values()]
+        judge = JudgingProcess(
+            partial(open_judge, config), deadline_seconds=config.inference.deadline_seconds, memory_mb=config.inference.memory_mb
+        )
         announce = Rules(config.notifications)
-        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, tasks)
+        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, rules, judge)
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
-        retention = ResultRetention(database, proving_destinations(config))
-        purge = PurgeStep(inbox, retention, config.storage, config.matching, utc_now, inbox.free_bytes)
+        no_proof = unproven_by_choice(config)
+        purge = PurgeStep(inbox, ResultRetention(database, no_proof), config.storage, config.matching, utc_now, inbox.free_bytes)
         scheduler = open_schedule(config, match, workers[0], inbox, FinaliseStep(review, reporting.report, utc_now), purge)
         watch = Watch(review, Notices(database), config.notifications, utc_now)
         scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
+        on_deliveries = partial(watch.look_at_deliveries, Outbox(database), no_proof)
+        scheduler.add_job(on_deliveries, "interval", minutes=5, id="deliveries", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
 
         def clock_was_set_back(now: datetime) -> None:
@@ -147,6 +169,7 @@ class Node:
         for worker in workers:
             worker.start()
             started.callback(worker.join)
+        started.callback(judge.stop)
         for worker in workers:
             started.callback(worker.stop)
         scheduler.start()
@@ -158,6 +181,7 @@ class Node:
 
         answered = Tally()
         back_pressure = BackPressure(Marks.of(config.listen, config.storage), partial(measure_load, database))
+        rejections = self._keep_rejections(started, scheduler, RejectedCallers(database))
         listener = start_storage_scp(
             config.listen,
             inbox,
@@ -166,28 +190,45 @@ class Node:
             back_pressure=back_pressure,
             on_report=report_keeper(config, proofs, utc_now),
             on_answer=answered.add,
+            rejections=rejections,
         )
         started.callback(listener.stop)
+        self._reloads.append(listener.reload_certificates)
         self.port = listener.port
         listeners = {"listen": listener}
         if config.ups.enabled:
-            listeners["ups"] = self._start_ups(started, scheduler, database, review)
+            listeners["ups"] = self._start_ups(started, scheduler, database, review, rejections)
         if config.monitoring.enabled:
             self._start_monitoring(started, database, workers, listeners, answered)
         if config.web.enabled:
             web = start_web(config, database, review, utc_now, __version__)
             started.callback(web.stop)
+            self._reloads.append(web.reload_certificate)
             self._web, self.web_port = web, web.port
-            log.info("the worklist is at http://%s:%d/", config.web.host, web.port)
+            log.info("the worklist is at %s/", self._web_address(web.port))
         log.info("qcnode %s listens as %s on %s:%d", __version__, config.listen.ae_title, config.listen.host, self.port)
 
-    def _start_ups(self, started: ExitStack, scheduler: BackgroundScheduler, database: Database, review: Review) -> DicomListener:
+    def _web_address(self, port: int) -> str:
+        return f"{'https' if self._config.web.tls.is_on else 'http'}://{self._config.web.host}:{port}"
+
+    def _keep_rejections(self, started: ExitStack, scheduler: BackgroundScheduler, kept: RejectedCallers) -> Rejections:
+        """Who is turned away is counted in memory, and written down now and then, and at the end."""
+        rejections = Rejections(utc_now)
+        write = partial(rejections.hand_over, kept.add)
+        scheduler.add_job(write, "interval", seconds=10, id="rejections", max_instances=1, coalesce=True)
+        started.callback(write)
+        return rejections
+
+    def _start_ups(
+        self, started: ExitStack, scheduler: BackgroundScheduler, database: Database, review: Review, rejections: Rejections
+    ) -> DicomListener:
         settings = self._config.ups
         worklist = open_ups_worklist(self._config, database, review, utc_now)
         timing = {"seconds": 15, "next_run_time": utc_now(), "misfire_grace_time": None}
         scheduler.add_job(worklist.follow, "interval", id="ups", max_instances=1, coalesce=True, **timing)
-        listener = start_ups_scp(settings, worklist)
+        listener = start_ups_scp(settings, worklist, rejections)
         started.callback(listener.stop)
+        self._reloads.append(listener.reload_certificates)
         self.ups_port = listener.port
         log.info("the worklist listens for workstations as %s on %s:%d", settings.ae_title, settings.host, listener.port)
         return listener
@@ -210,7 +251,9 @@ class Node:
         self.monitoring_port = server.port
         log.info("figures and health are at http://%s:%d/", settings.host, server.port)
 
-    def _workers(self, jobs: Jobs, outbox: Outbox, inbox: Inbox, tasks: dict[str, JudgedTask]) -> tuple[MatchStep, list[Worker]]:
+    def _workers(
+        self, jobs: Jobs, outbox: Outbox, inbox: Inbox, rules: list[TaskRule], judge: JudgingProcess
+    ) -> tuple[MatchStep, list[Worker]]:
         """The matching step, and the workers: matching first, then assessing, then one per destination."""
         config = self._config
         owner = f"{os.getpid()}"
@@ -235,26 +278,28 @@ class Node:
             for worker in delivering:
                 worker.wake.set()
 
+        lease = timedelta(seconds=config.inference.deadline_seconds) + LEASE
         assessing = Worker(
             "assess",
             AssessStep(
                 jobs=jobs,
-                tasks=tasks,
+                judge=judge,
                 results=config.storage.directory / "results",
                 wanted_kinds=kinds_by_destination(config),
                 owner=owner,
                 now=utc_now,
-                version=__version__,
                 on_result=wake_delivery,
                 sampling=_sampling(config.review),
                 has_room=lambda: inbox.free_bytes() > ROOM_FOR_A_RESULT,
                 guard=Guard(inbox, utc_now),
+                lease=lease,
             ),
+            lease=lease,
         )
         match = MatchStep(
             inbox=inbox,
             jobs=jobs,
-            tasks=tasks,
+            rules=rules,
             settings=config.matching,
             archive=destinations[config.matching.archive] if config.matching.archive else None,
             now=utc_now,

@@ -6,47 +6,55 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
+from pydicom.dataset import Dataset
 
-from qcnode.assess.inference import QCPredictor
+from qcnode.assess.model_card import ModelCard
 from qcnode.assess.verdict import Limits, judge
-from qcnode.case import Assessment, Case, Prediction, Reason, ReasonCode, ResultObject, Stack, Verdict
+from qcnode.case import Assessment, Case, Prediction, Reason, ReasonCode, ResultObject, Stack, Verdict, Weights
 from qcnode.errors import Rejected
-from qcnode.headers import read_header
-from qcnode.headers.particulars import read_particulars
+from qcnode.headers import read_dataset, read_header
 from qcnode.imaging.grid import Grid, Volume, resampled
 from qcnode.imaging.read_seg import read_segmentation
 from qcnode.imaging.read_series import SeriesVolume, read_series
 from qcnode.outcome import (
-    CaseResult,
     ObjectFile,
     Outcome,
     Predicted,
     Query,
     TissueNumbers,
     read_outcome,
-    result_objects,
     write_outcome,
 )
 from qcnode.report.inputs import Judging, Predecessor, ReportInputs
 from qcnode.report.results import write_results
-from qcnode.sampling import NO_SAMPLING, Sampling
 from qcnode.tissues import map_segments, tissue_masks
+
+
+class Predictor(Protocol):
+    """What predicts: packaged weights. card: the model card. weights: what to record beside a verdict."""
+
+    card: ModelCard
+    weights: Weights
+
+    def predict(self, contrasts: Mapping[str, Volume], query: npt.NDArray[np.bool_]) -> Prediction:
+        """See qcnode.assess.inference.QCPredictor.predict."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What judges the cases of one task: a network and the limits that turn its numbers into a verdict."""
+    """What judges the cases of one task: networks and the limits that turn their numbers into a verdict."""
 
-    predictor: QCPredictor
+    predictor: Predictor
     limits: Limits
 
     @property
@@ -111,25 +119,6 @@ def assess_case(
     return outcome
 
 
-def settled_result(case: Case, outcome: Outcome, directory: Path, sampling: Sampling = NO_SAMPLING) -> CaseResult:
-    """What the store keeps of a settled case, with the attributes by which a radiologist is sure of the patient.
-
-    `sampling` draws how it is reviewed, always the same way for the same case.
-    """
-    stack = case.contrasts.get(case.reference_contrast)
-    particulars = read_particulars(case.query.path, stack.frames[0].path if stack else None)
-    return CaseResult(
-        case,
-        outcome,
-        directory,
-        result_objects(outcome, directory),
-        **asdict(particulars),
-        blind=sampling.is_blind(case.case_id, outcome.verdict),
-        read_twice=sampling.is_read_twice(case.case_id, outcome.verdict, case.task),
-        sampling_probability=sampling.probability(outcome.verdict),
-    )
-
-
 def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment:
     if case.problem is not None:
         # the images still make the report and the preview better, where they can be read
@@ -148,7 +137,7 @@ def _assess(case: Case, judge_of_task: Judge, findings: _Findings) -> Assessment
     verdict, reasons = judge(prediction, judge_of_task.limits)
     # numbers that nobody should trust are not reported: neither in the SR nor as an error map
     reported = None if verdict is Verdict.UNASSESSABLE else prediction
-    return Assessment(verdict, (*reasons, *findings.notes), reported, judge_of_task.predictor.weights)
+    return Assessment(verdict, (*reasons, *findings.notes, *prediction.remarks), reported, judge_of_task.predictor.weights)
 
 
 def _read_source(case: Case, findings: _Findings) -> SeriesVolume:
@@ -203,7 +192,7 @@ def _report_inputs(
     return ReportInputs(
         case=case,
         assessment=assessment,
-        query=pydicom.dcmread(case.query.path, stop_before_pixels=True),
+        query=read_dataset(case.query.path, stop_before_pixels=True),
         sources=_headers(drawn_on),
         further_sources=_headers(further),
         planes=planes,
@@ -219,10 +208,10 @@ def _report_inputs(
     )
 
 
-def _headers(stacks: Iterable[Stack]) -> tuple[pydicom.Dataset, ...]:
+def _headers(stacks: Iterable[Stack]) -> tuple[Dataset, ...]:
     """Each instance of the stacks once, without its pixels."""
     paths = dict.fromkeys(frame.path for stack in stacks for frame in stack.frames)
-    return tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in paths)
+    return tuple(read_dataset(path, stop_before_pixels=True) for path in paths)
 
 
 def _outcome(inputs: ReportInputs, objects: tuple[ResultObject, ...], timings_ms: dict[str, float]) -> Outcome:

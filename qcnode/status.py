@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from qcnode.clock import utc_now
 from qcnode.config import Config
+from qcnode.deliver.opening import unproven_by_choice
 from qcnode.ingest.back_pressure import Cause, Marks
 from qcnode.store.backlog import Load, measure_load
 from qcnode.store.database import open_database
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.notices import Notices
-from qcnode.store.outbox import Outbox
+from qcnode.store.outbox import OpenDeliveries, Outbox
 from qcnode.store.worklist import Worklist
 
 
@@ -33,12 +35,22 @@ def describe_state(config: Config) -> dict[str, list[tuple[str, object]]]:
         "verdicts": list(counts.verdicts.items()),
         "worklist": list(Worklist(database).counts().items()),
     }
-    for destination, deliveries in Outbox(database).counts().items():
-        state[f"delivery to {destination}"] = list(deliveries.items())
+    outbox = Outbox(database)
+    waiting = outbox.open_deliveries(unproven_by_choice(config))
+    for destination, deliveries in outbox.counts().items():
+        state[f"delivery to {destination}"] = [*deliveries.items(), *_age(waiting.get(destination), config)]
     for channel, told in Notices(database).counts().items():
         state[f"notices to {channel}"] = list(told.items())
     database.close()
     return state
+
+
+def _age(waiting: OpenDeliveries | None, config: Config) -> list[tuple[str, object]]:
+    """How long the oldest delivery that is not proven has been open."""
+    if waiting is None:
+        return []
+    hours = (utc_now() - waiting.oldest).total_seconds() / 3600
+    return [("oldest open, hours", f"{hours:.1f}{' ALARM' if hours > config.retry.alarm_hours else ''}")]
 
 
 def _back_pressure(marks: Marks, load: Load) -> list[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""What judges each task: from config.yaml and the model cards to matching rules and loaded networks."""
+"""What is judged: from config.yaml and the model cards to matching rules and thresholds. The networks are not read here."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcnode.assess.inference import QCPredictor
-from qcnode.assess.model_card import CalibrationFacts, ModelCard
+from qcnode.assess.model_card import CalibrationFacts, ModelCard, load_card
 from qcnode.assess.verdict import UNCALIBRATED_MARGIN, Limit, Limits
 from qcnode.config import Config, Task, Threshold
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.matching import ContrastRule, TaskRule
-from qcnode.pipeline import Judge
 
 PACKAGED_WEIGHTS = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedTask:
-    """One kind of segmentation: how it is recognised and what judges it."""
+    """One kind of segmentation: how it is recognised, the weights that judge it and where they lie, and what they must predict."""
 
     rule: TaskRule
-    judge: Judge
+    card: ModelCard
+    directory: Path
+    limits: Limits
 
 
 def weights_directory(name: str) -> Path:
@@ -35,12 +35,13 @@ def weights_directory(name: str) -> Path:
 
 
 def load_tasks(config: Config) -> dict[str, JudgedTask]:
-    """Load the weights of every enabled task. Raises ConfigurationError that says which task can not be judged and why."""
+    """Check the weights of every enabled task. Raises ConfigurationError that says which task can not be judged and why."""
     tasks = {}
     for name, task in config.tasks.items():
         if task.enabled:
-            predictor = QCPredictor(weights_directory(task.weights), device=config.inference.device, threads=config.inference.threads)
-            tasks[name] = JudgedTask(_rule(name, task, predictor.card), Judge(predictor, limits_of(task, predictor.card.calibration)))
+            directory = weights_directory(task.weights)
+            card = load_card(directory)
+            tasks[name] = JudgedTask(_rule(name, task, card), card, directory, limits_of(task, card.calibration))
     if not tasks:
         raise ConfigurationError("tasks: no task is enabled, so nothing could be judged")
     return tasks

@@ -17,18 +17,20 @@ from qcnode.decisions import DecisionReporting
 from qcnode.deliver.opening import kinds_by_destination, open_destination
 from qcnode.demo.pacs import DemoPacs
 from qcnode.ingest.matching import ContrastRule, TaskRule
-from qcnode.pipeline import assess_case, settled_result
+from qcnode.pipeline import assess_case
 from qcnode.review import Review
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
+from qcnode.store.proofs import Proofs
 from qcnode.store.worklist import Decision, Judgement, Worklist
-from qcnode.tasks import JudgedTask
+from qcnode.workers.assess import settled_result
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
+from qcnode.workers.prove import ProveStep
 
 LATER = at(3600)
 
@@ -36,6 +38,7 @@ LATER = at(3600)
 def write_config(path: Path, storage: Path, pacs: DemoPacs) -> Config:
     """A configuration file for a node that answers `pacs`."""
     destination = {"name": "pacs", "kind": "c-store", "ae_title": pacs.ae_title, "host": pacs.host, "port": pacs.port}
+    destination |= {"summary_image": False}
     sections = {
         "storage": {"directory": str(storage), "minimum_free_mb": 1},
         "destinations": [destination],
@@ -51,11 +54,11 @@ def settle_study(config: Config, study: SmallStudy) -> None:
     inbox, jobs = Inbox(database, config.storage.directory, 0), Jobs(database)
     judge = judge_that_says(prediction(0.4), MARGIN)
     card = judge.predictor.card
-    rules = tuple(ContrastRule(c.name, c.series_rule.series_description, c.series_rule.exclude, None) for c in card.contrasts)
-    tasks = {"cardiac-sax": JudgedTask(TaskRule("cardiac-sax", card.structure_list(), card.tissue_list(), rules), judge)}
+    contrasts = tuple(ContrastRule(c.name, c.series_rule.series_description, c.series_rule.exclude, None) for c in card.contrasts)
+    rules = [TaskRule("cardiac-sax", card.structure_list(), card.tissue_list(), contrasts)]
     for dataset in study.datasets:
         receive(inbox, dataset)
-    match = MatchStep(inbox=inbox, jobs=jobs, tasks=tasks, settings=config.matching, archive=None, now=lambda: LATER, on_case=lambda: None)
+    match = MatchStep(inbox=inbox, jobs=jobs, rules=rules, settings=config.matching, archive=None, now=lambda: LATER, on_case=lambda: None)
     match()
     while (claimed := jobs.claim("w", LATER, timedelta(minutes=1))) is not None:
         directory = config.storage.directory / "results" / claimed.case.case_id[:2] / claimed.case.case_id
@@ -84,12 +87,14 @@ def receive(inbox: Inbox, dataset: Dataset) -> None:
 
 
 def deliver(config: Config, database: Database) -> None:
-    """Send whatever is due."""
+    """Send whatever is due, and prove it."""
     for settings in config.destinations:
         destination, folder = open_destination(settings, "QCNODE"), config.storage.directory / "outbox" / settings.name
-        step = DeliverStep(Outbox(database), destination, True, folder, config.retry, "w", lambda: LATER)
-        while step():
-            pass
+        send = DeliverStep(Outbox(database), destination, True, folder, config.retry, "w", lambda: LATER)
+        prove = ProveStep(Proofs(database), destination, True, None, timedelta(), config.retry, "w", lambda: LATER)
+        for step in (send, prove):
+            while step():
+                pass
 
 
 def _decide(config: Config, database: Database) -> None:

@@ -6,7 +6,9 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
 import pytest
+import yaml
 from settled_node import settle_study, write_config
 from small_study import SmallStudy, small_study
 from store_samples import at
@@ -28,14 +30,22 @@ class Audited:
     config: Path
     storage: Path
     study: SmallStudy
+    pacs: DemoPacs
 
-    def report(self, code: int) -> dict:
-        outcome = CliRunner().invoke(app, ["audit", "--json", "--config", str(self.config)])
+    def report(self, code: int, *options: str) -> dict:
+        outcome = CliRunner().invoke(app, ["audit", "--json", *(options or ("--offline",)), "--config", str(self.config)])
         assert outcome.exit_code == code, outcome.output
         return json.loads(outcome.stdout)
 
-    def findings(self) -> list[tuple[str, str]]:
-        return [(finding["code"], finding["subject"]) for finding in self.report(1)["findings"]]
+    def findings(self, *options: str) -> list[tuple[str, str]]:
+        return [(finding["code"], finding["subject"]) for finding in self.report(1, *options)["findings"]]
+
+    def in_archive(self, kind: str) -> tuple[str, Path]:
+        """An answer's SOP Instance UID and its file in the archive."""
+        uid = self.one("delivery", "sop_instance_uid", f"kind = '{kind}'")
+        path = self.pacs.path_of(uid)
+        assert path is not None
+        return uid, path
 
     def one(self, table: str, column: str, where: str = "1") -> str:
         with sqlite3.connect(self.storage / "qcnode.sqlite3") as connection:
@@ -58,18 +68,20 @@ def settled(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def node(settled: tuple[Path, SmallStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Audited:
+def node(settled: tuple[Path, SmallStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder, study = settled
     monkeypatch.setitem(run.audit.__kwdefaults__, "pauses_seconds", (0.0,))
     shutil.copytree(folder / "storage", tmp_path / "storage")
-    (tmp_path / "config.yaml").write_text((folder / "config.yaml").read_text().replace(str(folder / "storage"), str(tmp_path / "storage")))
-    return Audited(tmp_path / "config.yaml", tmp_path / "storage", study)
+    shutil.copytree(folder / "pacs", tmp_path / "pacs")
+    with DemoPacs(tmp_path / "pacs") as pacs:
+        write_config(tmp_path / "config.yaml", tmp_path / "storage", pacs)
+        yield Audited(tmp_path / "config.yaml", tmp_path / "storage", study, pacs)
 
 
 def test_on_a_clean_node_nothing_differs(node: Audited) -> None:
-    report = node.report(0)
+    report = node.report(0, "--json")
     assert report["findings"] == []
-    assert report["under_way"] == {}
+    assert report["under_way"] == report["uncompared"] == {}
     assert (report["objects"], report["cases"]) == (len(node.study.datasets), 2)
     assert "nothing differs" in CliRunner().invoke(app, ["audit", "--config", str(node.config)]).stdout
 
@@ -135,6 +147,16 @@ def test_a_result_of_another_backup(node: Audited) -> None:
     assert node.findings() == [("result-differs-from-record", one.name)]
 
 
+def test_a_purged_result_is_no_finding_unless_it_was_still_needed(node: Audited) -> None:
+    case_id = node.one("judged_case", "case_id")
+    shutil.rmtree(node.storage / "results" / case_id[:2] / case_id)
+    node.sql(f"UPDATE judged_case SET results_purged_at = '2026-07-01T00:00:00+00:00' WHERE case_id = '{case_id}'")
+    node.sql(f"UPDATE worklist_item SET preview_path = NULL, viewer_path = NULL WHERE case_id = '{case_id}'")
+    assert node.report(0)["findings"] == []
+    node.sql(f"UPDATE delivery SET state = 'PENDING' WHERE case_id = '{case_id}' AND kind = 'report'")
+    assert node.findings() == [("result-purged-early", case_id)]
+
+
 def test_a_result_that_no_case_knows(node: Audited) -> None:
     stray = node.storage / "results" / "cd" / ("cd" * 32)
     stray.mkdir(parents=True)
@@ -184,6 +206,51 @@ def test_two_cases_of_one_query(node: Audited) -> None:
     assert ("two-answers", uid) in node.findings()
     node.sql(f"UPDATE judged_case SET state = 'PENDING', result_directory = NULL WHERE query_sop_instance_uid = '{uid}'")
     assert ("two-cases-in-work", uid) in node.findings()
+
+
+def test_a_stale_duplicate_at_the_destination(node: Audited) -> None:
+    """What archives do that were sent a UID before: they answer success, and keep what they had."""
+    uid, path = node.in_archive("report")
+    stale = pydicom.dcmread(path)
+    stale.ContentSequence[-1].ConceptNameCodeSequence[0].CodeMeaning = "Something else"
+    stale.save_as(path)
+    assert node.findings("--json") == [("answer-differs", f"pacs: report {uid}")]
+    assert node.report(0, "--offline")["findings"] == []
+
+
+def test_attributes_that_an_archive_may_correct_are_no_difference(node: Audited) -> None:
+    _, path = node.in_archive("report")
+    corrected = pydicom.dcmread(path)
+    corrected.PatientName, corrected.AccessionNumber = "PHANTOM^MARRIED", "A2"
+    corrected.save_as(path)
+    assert node.report(0, "--json")["findings"] == []
+
+
+def test_an_answer_that_the_destination_does_not_hold(node: Audited) -> None:
+    uid, path = node.in_archive("error_map")
+    node.pacs.stop()
+    path.unlink()
+    with DemoPacs(node.pacs.folder, port=node.pacs.port):
+        assert node.findings("--json") == [("answer-missing", f"pacs: error_map {uid}")]
+
+
+def test_a_surplus_report_at_the_destination(node: Audited) -> None:
+    surplus = pydicom.dcmread(node.in_archive("report")[1])
+    surplus.SOPInstanceUID = surplus.file_meta.MediaStorageSOPInstanceUID = "2.25.4711"
+    node.pacs.keep(surplus)
+    assert node.findings("--json") == [("answer-surplus", "pacs: 2.25.4711")]
+
+
+def test_a_destination_that_is_away_or_gives_nothing_back(node: Audited) -> None:
+    content = yaml.safe_load(node.config.read_text())
+    content["destinations"][0]["read_back"] = "none"
+    node.config.write_text(yaml.safe_dump(content))
+    report = node.report(0, "--json")
+    assert list(report["uncompared"]) == ["pacs"]
+    node.pacs.stop()
+    content["destinations"][0] |= {"read_back": "c-get", "timeout_seconds": 1}
+    node.config.write_text(yaml.safe_dump(content))
+    assert node.findings("--json") == [("destination-silent", "pacs")]
 
 
 def test_what_is_under_way_is_no_finding(node: Audited) -> None:

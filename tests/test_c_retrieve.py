@@ -44,7 +44,7 @@ def complete(sop_instance_uid: str = "2.25.10") -> Dataset:
     return dataset
 
 
-@pytest.fixture(params=["c-get", "c-move"])
+@pytest.fixture(params=["auto", "c-move"])
 def pacs_and_destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[DemoPacs, CStore]]:
     """An archive that is read back in each of the two ways."""
     move_port = free_port()
@@ -171,4 +171,4 @@ def test_another_object_than_the_one_asked_for_is_not_taken() -> None:
 
 def test_the_defaults_of_a_destination() -> None:
     settings = CStoreDestination(name="pacs", kind="c-store", ae_title="A", host="h", port=104)
-    assert (settings.read_back, settings.move_ae_title) == ("c-get", "QCNODE_MOVE")
+    assert (settings.read_back, settings.move_ae_title) == ("auto", "QCNODE_MOVE")

@@ -1,6 +1,7 @@
 """Delivery by C-STORE to real archives on loopback: bytes, statuses, contexts, counts, attributes."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Authority, Files
 from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage, SegmentationStorage
 from pynetdicom import AE, evt
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
-from qcnode.config import CStoreDestination
+from qcnode.config import CStoreDestination, ListenerTls
 from qcnode.deliver.c_store import CStore
 from qcnode.deliver.destination import DeliveryRefused
 from qcnode.demo.pacs import DemoPacs
-from qcnode.errors import Retryable
+from qcnode.errors import ConfigurationError, Retryable
+from qcnode.tls import listener_context
 
 
 def destination(port: int, *, timeout_seconds: float = 10, key_object: bool = False, **settings: Any) -> CStore:
@@ -68,13 +71,17 @@ def dataset_bytes(path: Path) -> bytes:
 
 @contextmanager
 def archive(
-    on_store: Callable[[Any], int], *, classes: tuple[str, ...] = (SecondaryCaptureImageStorage,), syntax: str = ExplicitVRLittleEndian
+    on_store: Callable[[Any], int],
+    *,
+    classes: tuple[str, ...] = (SecondaryCaptureImageStorage,),
+    syntax: str = ExplicitVRLittleEndian,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> Iterator[int]:
     """An archive that answers every C-STORE as told; yields its port."""
     entity = AE(ae_title="DEMOPACS")
     for sop_class_uid in classes:
         entity.add_supported_context(sop_class_uid, syntax)
-    listener = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+    listener = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)], ssl_context=ssl_context)
     try:
         yield listener.server_address[1]
     finally:
@@ -257,8 +264,19 @@ def test_check_of_a_complete_archive(tmp_path: Path) -> None:
         "pacs: Segmentation",
         "pacs: Secondary Capture",
         "pacs: Study Root C-FIND",
+        "pacs: Study Root C-GET",
     ]
     assert all(c.ok for c in checks)
+
+
+def test_the_configured_ways_of_proof_are_checked(tmp_path: Path) -> None:
+    with DemoPacs(tmp_path / "with", commits_to={}) as pacs:
+        checks = destination(pacs.port, read_back="c-move", commitment=True).check()
+    assert [(c.name, c.ok) for c in checks[-2:]] == [("pacs: Storage Commitment", True), ("pacs: Study Root C-MOVE", True)]
+    with archive(lambda event: 0x0000, classes=(Verification,)) as port:
+        checks = destination(port, commitment=True).check()
+        assert [(c.name, c.ok) for c in checks[-2:]] == [("pacs: Storage Commitment", False), ("pacs: Study Root C-GET", False)]
+        assert destination(port, read_back="none").check()[-1].name == "pacs: Study Root C-FIND"
 
 
 def test_the_key_object_class_is_checked_where_key_objects_are_sent(tmp_path: Path) -> None:
@@ -288,3 +306,73 @@ def test_settled_file_is_not_changed_by_sending(path: Path, tmp_path: Path) -> N
         destination(pacs.port).send(path)
     assert path.read_bytes() == before
     assert dcmread(path).PatientID == "P1"
+
+
+def encrypted(port: int, authority: Authority, files: Files | None, **tls: object) -> CStore:
+    shown = {} if files is None else {"certificate_file": files.certificate, "private_key_file": files.key}
+    settings = {"name": "pacs", "kind": "c-store", "ae_title": "DEMOPACS", "host": "127.0.0.1", "port": port, "timeout_seconds": 5}
+    tls = {"enabled": True, "ca_file": authority.ca_file, **shown, **tls}
+    return CStore(CStoreDestination.model_validate(settings | {"tls": tls}), "QCNODE")
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@contextmanager
+def encrypted_archive(authority: Authority, files: Files) -> Iterator[int]:
+    settings = ListenerTls(certificate_file=files.certificate, private_key_file=files.key, ca_file=authority.ca_file)
+    with archive(lambda _: 0x0000, ssl_context=listener_context(settings, "archive")) as port:
+        yield port
+
+
+def test_delivery_over_mutual_tls_and_with_a_renewed_certificate(path: Path, authority: Authority) -> None:
+    own = authority.sign("qcnode")
+    with encrypted_archive(authority, authority.sign("archive")) as port:
+        to = encrypted(port, authority, own)
+        to.send(path)
+        check = to.check()[0]
+        assert (check.name, check.ok, check.detail[:7]) == ("pacs: TLS", True, "TLSv1.3")
+        renewed = authority.sign("renewed")
+        own.certificate.write_bytes(renewed.certificate.read_bytes())
+        with pytest.raises(Retryable, match="not that of the certificate"):
+            to.send(path)
+        own.key.write_bytes(renewed.key.read_bytes())
+        to.send(path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_archive_that_is_not_who_it_should_be_gets_nothing(path: Path, authority: Authority, tmp_path: Path) -> None:
+    own, other = authority.sign("qcnode"), Authority(tmp_path, "Other CA")
+    wrong = {
+        "its certificate has expired": authority.sign("late", days=(-9, -1)),
+        "signed by none of the authorities": other.sign("stranger"),
+        "for another name": authority.sign("elsewhere", alternative=("pacs.example",)),
+    }
+    for said, files in wrong.items():
+        with encrypted_archive(authority, files) as port:
+            to = encrypted(port, authority, own)
+            with pytest.raises(Retryable, match="not established"):
+                to.send(path)
+            (check,) = to.check()
+            assert not check.ok
+            assert said in check.detail
+            if said == "for another name":
+                encrypted(port, authority, own, server_name="pacs.example").send(path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_archive_that_does_not_trust_us_or_speaks_no_tls_is_told_apart(path: Path, authority: Authority, tmp_path: Path) -> None:
+    with encrypted_archive(authority, authority.sign("archive")) as port:
+        for files in (None, Authority(tmp_path, "Other CA").sign("stranger")):
+            (check,) = encrypted(port, authority, files).check()
+            assert "refuses qcnode's certificate" in check.detail
+    with archive(lambda _: 0x0000) as port:
+        (check,) = encrypted(port, authority, None).check()
+        assert "does not speak TLS" in check.detail
+
+
+def test_files_that_can_not_be_used_are_told_at_the_start(authority: Authority, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"destination pacs: tls\.ca_file: .*absent can not be read"):
+        encrypted(1, authority, None, ca_file=tmp_path / "absent")

@@ -78,7 +78,7 @@ def test_passwords_come_from_a_file_or_the_environment(tmp_path: Path, monkeypat
     destination = load_config(write(tmp_path, text)).destinations[0]
     assert isinstance(destination, StowDestination)
     assert destination.password() == "one"
-    by_environment = StowDestination(name="a", kind="stow-rs", url="u", password_env="QCNODE_TEST_SECRET")
+    by_environment = StowDestination(name="a", kind="stow-rs", url="http://pacs", password_env="QCNODE_TEST_SECRET")
     with pytest.raises(ConfigurationError, match="QCNODE_TEST_SECRET is not set"):
         by_environment.password()
     monkeypatch.setenv("QCNODE_TEST_SECRET", "two")
@@ -98,6 +98,38 @@ def test_passwords_come_from_a_file_or_the_environment(tmp_path: Path, monkeypat
 def test_a_review_that_could_not_work_is_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said.replace(".", r"\.")):
         load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("web: {host: 0.0.0.0}", "no passwords in clear text"),
+        ("listen: {tls: {certificate_file: a}}", "ca_file: the authority"),
+        ("listen: {callers: [{ae_title: A, certificate_name: a}]}", "certificate_name needs tls"),
+        ("listen: {callers: [{ae_title: A, address: 10.0.0.1/8}]}", "no network"),
+        ("destinations: [{name: a, kind: c-store, ae_title: A, host: h, port: 1, tls: {ca_file: a}}]", "enabled: true is missing"),
+        (
+            "destinations: [{name: a, kind: c-store, ae_title: A, host: h, port: 1, read_back: c-move, tls: {enabled: true}}]",
+            "with tls use c-get",
+        ),
+        ("destinations: [{name: a, kind: stow-rs, url: u, private_key_file: a}]", "needs certificate_file"),
+    ],
+)
+def test_doors_that_would_stand_open_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load_config(write(tmp_path, text))
+
+
+def test_pages_for_all_need_https_by_qcnode_or_a_proxy(tmp_path: Path) -> None:
+    for more in ("secure_cookies: true", "tls: {certificate_file: a}", "enabled: false"):
+        load_config(write(tmp_path, f"web: {{host: 0.0.0.0, {more}}}"))
+
+
+def test_files_are_relative_to_the_file_wherever_they_are_named(tmp_path: Path) -> None:
+    text = "listen: {tls: {certificate_file: a, ca_file: b}}\nweb: {tls: {certificate_file: c}}"
+    config = load_config(write(tmp_path, text))
+    assert (config.listen.tls.certificate_file, config.listen.tls.ca_file) == (tmp_path / "a", tmp_path / "b")
+    assert config.web.tls.certificate_file == tmp_path / "c"
 
 
 @pytest.mark.parametrize(

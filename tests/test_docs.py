@@ -20,6 +20,7 @@ from qcnode.report import codes
 
 ROOT = Path(__file__).parent.parent
 PLACEHOLDERS = {"tasks": "<name>", "contrasts": "<contrast>"}
+LOGGED_IN = "X-Remote-User"
 DEPLOYED = {"storage": {"directory": ROOT / "var/qcnode"}}
 
 
@@ -142,3 +143,11 @@ def test_the_readme_lists_every_command() -> None:
     listed = dict(re.findall(r"^\| `qcnode (\w+) ?([^`]*)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert set(listed) == set(program.commands) - {"version"}
     assert set(re.findall(r"\w+", listed["worklist"].split("--")[0])) == set(program.commands["worklist"].commands)
+
+
+def test_the_proxy_example_passes_on_what_qcnode_relies_on() -> None:
+    (example,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs/security.md").read_text(), re.DOTALL)
+    for directive in ("Host $host", "X-Forwarded-For $remote_addr", f'{LOGGED_IN} ""'):
+        assert f"proxy_set_header {directive};" in example
+    for directive in ("proxy_pass http://127.0.0.1:8090", "proxy_buffering off", "ssl_protocols TLSv1.2 TLSv1.3"):
+        assert f"{directive};" in example

@@ -1,7 +1,11 @@
+import socket
+import ssl
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from certificates import Authority
 from receivers import web_receiver
 from store_samples import at, put_item
 from ups_samples import Caller
@@ -14,6 +18,7 @@ from qcnode.review import Review
 from qcnode.store.database import open_database
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import KIND_ORDER
+from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.store.worklist import Decision, Judgement, Worklist
 
 
@@ -95,4 +100,42 @@ def test_a_running_node_makes_decisions_final_and_tells_of_them(tmp_path: Path, 
     assert review.show(number, at(2)).state == "DECIDED"
     assert [post.headers["webhook-id"] for post in receiver.posts] == [receiver.posts[0].headers["webhook-id"]] * 2
     assert Notices(database).counts()["away"] == {"PENDING": 1}
+    database.close()
+
+
+def test_a_running_node_shows_renewed_certificates_and_keeps_who_was_turned_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    authority = Authority(tmp_path)
+    files, pacs = authority.sign("node"), authority.sign("pacs")
+    shown = {"certificate_file": str(files.certificate), "private_key_file": str(files.key)}
+    listen = {"port": 0, "callers": [{"ae_title": "PACS"}], "tls": {**shown, "ca_file": str(authority.ca_file)}}
+    node = Node(config(tmp_path / "storage", listen=listen, web={"port": 0, "tls": shown}))
+    node.start()
+
+    def serial_number(port: int | None) -> str:
+        context = ssl.create_default_context(cafile=authority.ca_file)
+        context.load_cert_chain(pacs.certificate, pacs.key)
+        with socket.create_connection(("127.0.0.1", port or 0)) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+            return str((tls.getpeercert() or {})["serialNumber"])
+
+    try:
+        assert str(node.sign_in_address("root")).startswith("https://")
+        before = serial_number(node.port)
+        assert serial_number(node.web_port) == before
+        files.key.write_text("")
+        node.reload_certificates()
+        assert serial_number(node.port) == before
+        assert "holds no private key" in caplog.text
+        renewed = authority.sign("node")
+        node.reload_certificates()
+        assert renewed == files
+        after = serial_number(node.port)
+        assert after != before
+        assert serial_number(node.web_port) == after
+        with socket.create_connection(("127.0.0.1", node.port), timeout=10) as stranger, suppress(ConnectionResetError):
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            stranger.recv(1)
+    finally:
+        node.stop()
+    database = open_database(tmp_path / "storage")
+    assert "no-tls" in [rejection.reason for rejection, _ in RejectedCallers(database).list()]
     database.close()

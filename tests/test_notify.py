@@ -254,6 +254,22 @@ def test_a_case_that_waits_too_long_is_told_once_a_day(database: Database, recei
     assert Notices(database).list()[0].facts["data"] == {"item_id": 1, "hours": 3.0, "waiting": 1}
 
 
+def test_a_delivery_that_is_open_for_too_long_is_told_once_a_day(database: Database, receiver: Receiver) -> None:
+    told = settings([hook(receiver)], {"when": "oldest-delivery", "hours": 24}, {"when": "oldest-delivery", "hours": 1000})
+    put_item(database, "1")
+    outbox, hour = Outbox(database), 3600.0
+    for hours, number in ((23, 0), (25, 1), (26, 1), (50, 2)):
+        watch(database, told, hours * hour).look_at_deliveries(outbox, ())
+        assert len(Notices(database).list()) == number, hours
+    facts = Notices(database).list()[0].facts["data"]
+    assert facts == {"destination": "pacs", "hours": 25.0, "waiting": 3}
+    assert "Deliveries that have waited long: 1\n  pacs, has waited 25 hours" in body_of([(EventKind.OLDEST_DELIVERY, facts)])
+    while (delivery := outbox.claim("pacs", "w", at(51 * hour), timedelta(minutes=1))) is not None:
+        outbox.delivered(delivery, at(51 * hour))
+    watch(database, told, 100 * hour).look_at_deliveries(outbox, {"pacs"})
+    assert len(Notices(database).list()) == 2, "taken is enough there"
+
+
 def test_drift_is_told_once(tmp_path: Path, receiver: Receiver) -> None:
     site = open_site(tmp_path / "site")
     fill(site, of_week=4)

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from store_samples import EVERYTHING, at, case, result
 
-from qcnode.store.database import open_database
+from qcnode.store.audit import Audit
+from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import Jobs
-from qcnode.store.outbox import Delivery, LeaseLost, Outbox
+from qcnode.store.outbox import Delivery, LeaseLost, OpenDeliveries, Outbox
+from qcnode.store.proofs import Proofs
 
 LEASE = timedelta(seconds=60)
 
@@ -16,6 +18,10 @@ LEASE = timedelta(seconds=60)
 @pytest.fixture
 def outbox(tmp_path: Path) -> Outbox:
     """Case "a" and, ten seconds younger, case "b", each with three objects for "pacs"."""
+    return Outbox(_with_two_cases(tmp_path))
+
+
+def _with_two_cases(tmp_path: Path) -> Database:
     database = open_database(tmp_path)
     jobs = Jobs(database)
     for i, name in enumerate("ab"):
@@ -23,7 +29,7 @@ def outbox(tmp_path: Path) -> Outbox:
         claimed = jobs.claim("w", at(10 * i), LEASE)
         assert claimed is not None
         jobs.settle(claimed, result(claimed.case, directory=tmp_path / "results"), EVERYTHING, at(10 * i))
-    return Outbox(database)
+    return database
 
 
 def _claim(outbox: Outbox, seconds: float) -> Delivery:
@@ -60,9 +66,7 @@ def test_a_dead_error_map_does_not_hold_back_the_report(outbox: Outbox) -> None:
     assert _claim(outbox, 20).kind == "report"
     dead = outbox.list(state="DEAD", destination="pacs")
     assert [d.last_error for d in dead] == ["0122H: SOP class not supported"] * 2
-    assert outbox.revive(dead[0].delivery_id, at(200))
-    assert not outbox.revive(dead[0].delivery_id, at(200))
-    assert outbox.list(case_id="a")[-1].state == "PENDING"
+    assert {delivery.destination for delivery in dead} == {"pacs"}
 
 
 def test_destinations_do_not_wait_for_one_another(outbox: Outbox) -> None:
@@ -97,3 +101,75 @@ def test_the_bytes_are_settled_once(outbox: Outbox, tmp_path: Path) -> None:
     outbox.retry(settled, next_attempt_at=at(30), error="x")
     again = _claim(outbox, 31)
     assert (again.path, again.sha256, again.file_settled) == (settled.path, "first", True)
+
+
+def _written(delivery: Delivery) -> None:
+    delivery.path.parent.mkdir(parents=True, exist_ok=True)
+    delivery.path.write_bytes(b"result")
+
+
+def test_a_dead_delivery_is_tried_again_and_dropped_and_taken_back_with_a_name(tmp_path: Path) -> None:
+    database = _with_two_cases(tmp_path)
+    outbox = Outbox(database)
+    dead = _claim(outbox, 20)
+    outbox.dead(dead, "refused", at(21))
+    assert not outbox.try_now(dead.delivery_id, "ann", at(200)), "its file is gone"
+    _written(dead)
+    assert outbox.drop(dead.delivery_id, "ann", at(200))
+    assert not outbox.drop(dead.delivery_id, "ann", at(200))
+    assert outbox.try_now(dead.delivery_id, "bob", at(300))
+    again = outbox.get(dead.delivery_id)
+    assert again is not None
+    assert (again.state, again.created_at, again.next_attempt_at) == ("PENDING", at(300), at(300))
+    entries = Audit(database).entries(f"delivery/{dead.delivery_id}")
+    assert [(e.at, e.actor, e.action, e.details["state"]) for e in entries] == [
+        (at(200), "ann", "drop-delivery", "DEAD"),
+        (at(300), "bob", "retry-delivery", "DROPPED"),
+    ]
+    assert entries[0].details["last_error"] == "refused"
+
+
+def test_what_waits_is_tried_at_once_and_what_is_worked_on_is_left_alone(outbox: Outbox) -> None:
+    sending = _claim(outbox, 20)
+    _written(sending)
+    assert not outbox.try_now(sending.delivery_id, "ann", at(21))
+    assert not outbox.drop(sending.delivery_id, "ann", at(21))
+    outbox.retry(sending, next_attempt_at=at(9000), error="not established")
+    assert outbox.try_now(sending.delivery_id, "ann", at(22))
+    again = outbox.get(sending.delivery_id)
+    assert again is not None
+    assert (again.state, again.next_attempt_at) == ("PENDING", at(22))
+    assert not outbox.try_now(999, "ann", at(22))
+
+
+def test_what_is_unproven_is_looked_at_again(tmp_path: Path) -> None:
+    database = _with_two_cases(tmp_path)
+    outbox, proofs = Outbox(database), Proofs(database)
+    outbox.delivered(_claim(outbox, 20), at(20))
+    claimed = proofs.claim("pacs", "w", at(21), LEASE)
+    assert claimed is not None
+    _written(claimed)
+    proofs.unproven(claimed, "does not offer C-GET")
+    assert proofs.claim("pacs", "w", at(22), LEASE) is None
+    assert outbox.try_now(claimed.delivery_id, "ann", at(30))
+    again = proofs.claim("pacs", "w", at(30), LEASE)
+    assert again is not None
+    assert (again.delivery_id, again.proof_attempts) == (claimed.delivery_id, 1)
+
+
+def test_what_is_open_and_since_when(tmp_path: Path) -> None:
+    database = _with_two_cases(tmp_path)
+    outbox, proofs = Outbox(database), Proofs(database)
+    assert outbox.open_deliveries(()) == {"pacs": OpenDeliveries(6, at(0))}
+    for _ in range(3):
+        outbox.delivered(_claim(outbox, 20), at(25))
+    assert outbox.open_deliveries(()) == {"pacs": OpenDeliveries(6, at(10))}, "since b was made: a was taken later"
+    assert outbox.open_deliveries({"pacs"}) == {"pacs": OpenDeliveries(3, at(10))}, "where no proof is asked for, taken is enough"
+    for _ in range(3):
+        outbox.dead(_claim(outbox, 30), "refused", at(30))
+    while (claimed := proofs.claim("pacs", "w", at(31), LEASE)) is not None:
+        proofs.proven(claimed, "read-back", at(31))
+    assert outbox.open_deliveries(()) == {"pacs": OpenDeliveries(3, at(10))}, "what is dead did not arrive"
+    for delivery in outbox.list(state="DEAD"):
+        outbox.drop(delivery.delivery_id, "ann", at(40))
+    assert outbox.open_deliveries(()) == {}

@@ -15,8 +15,9 @@ from qcnode.case import Case, FrameRef, QueryRef, Reason, ReasonCode, Stack, Ver
 from qcnode.demo.phantom_dicom import PhantomStudy, phantom_study, seg_of
 from qcnode.errors import Rejected
 from qcnode.outcome import read_outcome
-from qcnode.pipeline import Judge, assess_case, settled_result
+from qcnode.pipeline import Judge, assess_case
 from qcnode.sampling import Sampling
+from qcnode.workers.assess import settled_result
 
 CREATED = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 

@@ -17,12 +17,14 @@ from web_samples import open_site
 from qcnode.case import Verdict
 from qcnode.config import Config, Matching, ReviewSettings, Storage
 from qcnode.doctor import examine
+from qcnode.judging.here import JudgeHere
 from qcnode.review import Review
 from qcnode.store.database import Database, open_database
 from qcnode.store.inbox import Inbox
 from qcnode.store.items import Item
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
+from qcnode.store.proofs import Proofs
 from qcnode.store.result_retention import ResultRetention
 from qcnode.store.schema import case_table, delivery_table, object_table
 from qcnode.store.worklist import Decision, Judgement, Worklist, WorklistError
@@ -39,7 +41,6 @@ class Store:
 
     directory: Path
     seconds: float = 0
-    proving: frozenset[str] = frozenset()
     free_mb: Callable[[], int] = lambda: 100_000
     storage: Storage = field(default_factory=lambda: Storage(minimum_free_mb=1000))
 
@@ -52,7 +53,7 @@ class Store:
 
     def restart(self) -> None:
         storage = self.storage.model_copy(update={"directory": self.directory})
-        self.step = PurgeStep(self.inbox, ResultRetention(self.database, self.proving), storage, Matching(), self.now, self.free_bytes)
+        self.step = PurgeStep(self.inbox, ResultRetention(self.database), storage, Matching(), self.now, self.free_bytes)
 
     def now(self) -> datetime:
         return at(self.seconds)
@@ -87,7 +88,7 @@ class Store:
         self.jobs.settle(claimed, settled, {"pacs": frozenset({"report"})}, at(seconds))
         return next((item for item in Worklist(self.database).list(None) if item.case_id == name), None)
 
-    def deliver(self, name: str, state: str = "DELIVERED") -> None:
+    def deliver(self, name: str, state: str = "PROVEN") -> None:
         with self.database.begin() as connection:
             connection.execute(delivery_table.update().where(delivery_table.c.case_id == name).values(state=state))
 
@@ -104,6 +105,15 @@ class Store:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
+
+
+def test_results_stay_until_every_destination_provably_has_them(store: Store) -> None:
+    for number, state in enumerate(("DELIVERED", "UNPROVEN", "PROVEN", "DROPPED"), start=1):
+        store.put(str(number), Verdict.PASS)
+        store.deliver(str(number), state)
+    before = at(DAY)
+    assert {served.case_id for served in ResultRetention(store.database).served(before, 9)} == {"3", "4"}
+    assert {served.case_id for served in ResultRetention(store.database, {"pacs"}).served(before, 9)} == {"1", "3", "4"}
 
 
 def test_objects_go_by_age_and_sooner_where_no_segmentation_is_known(store: Store) -> None:
@@ -169,16 +179,6 @@ def test_results_go_only_when_nobody_needs_them(store: Store) -> None:
     assert "decide" in {entry.action for entry in store.review.history(done.item_id, store.now())}
 
 
-def test_where_proof_is_asked_for_results_wait_for_it(store: Store) -> None:
-    store.proving = frozenset({"pacs"})
-    store.restart()
-    for name, state in (("1", "DELIVERED"), ("2", "UNPROVEN"), ("3", "PROVEN"), ("4", "DROPPED")):
-        store.put(name, Verdict.PASS)
-        store.deliver(name, state)
-    store.purge_at(366)
-    assert store.results() == set("12")
-
-
 def test_without_a_destination_results_are_the_only_copy(store: Store) -> None:
     store.jobs.put_case(case("a"), at(0))
     claimed = store.jobs.claim("w", at(0), timedelta(seconds=9))
@@ -193,7 +193,7 @@ def test_a_later_report_still_names_the_one_before(store: Store) -> None:
     store.put("1", Verdict.PASS)
     store.deliver("1")
     store.jobs.put_case(case("late", query="2.25.1"), at(0))
-    step = AssessStep(store.jobs, {}, store.directory / "results", {}, "w", store.now, "1", lambda: None)
+    step = AssessStep(store.jobs, JudgeHere({}, "1"), store.directory / "results", {}, "w", store.now, lambda: None)
     claimed = store.jobs.claim("w", at(0), timedelta(seconds=9))
     assert claimed
     assert claimed.case.predecessor_case_id == "1"
@@ -285,11 +285,12 @@ def test_the_web_says_that_a_case_was_purged(tmp_path: Path) -> None:
     outbox = Outbox(site.database)
     while delivery := outbox.claim("pacs", "w", site.clock(), timedelta(seconds=9)):
         outbox.delivered(delivery, site.clock())
+    proofs = Proofs(site.database)
+    while delivery := proofs.claim("pacs", "w", site.clock(), timedelta(seconds=9)):
+        proofs.proven(delivery, "read-back", site.clock())
     site.clock.move(days=366)
     storage = Storage(directory=tmp_path)
-    PurgeStep(
-        Inbox(site.database, tmp_path, 0), ResultRetention(site.database, frozenset()), storage, Matching(), site.clock, lambda: 10**12
-    )()
+    PurgeStep(Inbox(site.database, tmp_path, 0), ResultRetention(site.database), storage, Matching(), site.clock, lambda: 10**12)()
     assert not (tmp_path / "results/1").exists()
     assert list((tmp_path / "thumbnails").glob("*/*.png")) == []
     browser.sign_in("lund")

@@ -10,11 +10,12 @@ from scipy import ndimage
 from qcnode.assess.inference import QCPredictor
 from qcnode.assess.verdict import judge
 from qcnode.case import Verdict
-from qcnode.config import Config
+from qcnode.config import Config, Inference
 from qcnode.demo.phantom_dicom import mr_series, seg_of
 from qcnode.demo.scanner import Study
 from qcnode.directory import assess_directory, find_headers
 from qcnode.imaging.grid import Grid, Volume
+from qcnode.judging.here import JudgeHere, load_judges
 from qcnode.tasks import load_tasks
 from qcnode.tissues import Tissue
 from training.cohorts import acdc, la2018
@@ -60,9 +61,9 @@ def assessed(datasets, folder, tasks):
     return assess_directory(
         find_headers(folder / "in"),
         folder / "out",
-        tasks,
+        [task.rule for task in tasks.values()],
+        JudgeHere(load_judges(tasks, Inference()), "test"),
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-        version="test",
         on_outcome=lambda outcome: None,
     )
 
@@ -147,7 +148,7 @@ def blurred(realdata, hearts):
 
 @pytest.mark.parametrize("kind", [brains, atria, noise, cut, blurred], ids=lambda k: k.__name__)
 def test_what_is_no_short_axis_heart_is_unassessable(predictor, realdata, hearts, tasks, kind):
-    limits = tasks["cardiac-sax"].judge.limits
+    limits = tasks["cardiac-sax"].limits
     volumes = list(kind(realdata, hearts))
     assert len(volumes) == SMALL
     verdicts = []

@@ -27,7 +27,7 @@ from sqlalchemy import event as sql_event
 from store_samples import at
 
 from qcnode.config import Caller, Listen
-from qcnode.dicom_listener import DicomListener
+from qcnode.dicom_listener import CollectedDataSet, DicomListener
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import HeadError, read_head, start_storage_scp
 from qcnode.store import object_files
@@ -203,6 +203,8 @@ def test_unlisted_classes_get_a_rejected_context(start: Start) -> None:
         ((Caller(ae_title="OTHER"), Caller(ae_title="PACS", address="127.0.0.1")), "PACS", True),
         ((Caller(ae_title="PACS"),), "STRANGER", False),
         ((Caller(ae_title="PACS", address="192.0.2.1"),), "PACS", False),
+        ((Caller(ae_title="PACS", address="127.0.0.0/8"),), "PACS", True),
+        ((Caller(ae_title="PACS", address="192.0.2.0/24"),), "PACS", False),
     ],
 )
 def test_callers(start: Start, callers: tuple[Caller, ...], title: str, welcome: bool) -> None:
@@ -217,10 +219,11 @@ def test_callers(start: Start, callers: tuple[Caller, ...], title: str, welcome:
             assert (answer.result, answer.result_source, answer.diagnostic) == (1, 1, 3)
 
 
-def test_a_callers_address_is_an_address(inbox: Inbox) -> None:
-    listen = Listen(port=0, callers=(Caller(ae_title="PACS", address="pacs.example"),))
-    with pytest.raises(ConfigurationError, match="not an IP address"):
-        start_storage_scp(listen, inbox, now=lambda: at(0), on_stored=print)
+def test_a_callers_address_is_an_address_or_a_network() -> None:
+    with pytest.raises(ValueError, match="not an IP address"):
+        Caller(ae_title="PACS", address="pacs.example")
+    with pytest.raises(ValueError, match="no network"):
+        Caller(ae_title="PACS", address="192.0.2.1/24")
 
 
 def test_a_port_that_is_taken(start: Start, inbox: Inbox) -> None:
@@ -425,3 +428,18 @@ def test_a_health_check_that_only_connects_is_no_error(start: Start, caplog: pyt
         socket.create_connection(("127.0.0.1", server.port)).close()
     assert _send(server, _object()) == [0x0000]
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_an_object_that_is_too_large_is_refused_and_the_next_one_taken(start: Start, inbox: Inbox) -> None:
+    server = start(maximum_object_mb=1)
+    too_large = _object(sop_instance_uid="2.25.12", PixelData=b"\0" * (3 * 2**20))
+    assert _send(server, too_large, _object()) == [0xA700, 0x0000]
+    assert [stored.sop_instance_uid for stored in inbox.unindexed(10)] == ["2.25.11"]
+
+
+def test_what_is_too_large_is_not_collected() -> None:
+    collected = CollectedDataSet(100, lambda: True)
+    for _ in range(1000):
+        collected.write(b"\0" * 60)
+    assert collected.is_too_large
+    assert len(collected.getvalue()) == 0

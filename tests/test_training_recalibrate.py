@@ -178,13 +178,13 @@ def test_the_node_judges_by_it(site: tuple[Path, dict[float, str], int]) -> None
     reviews = load_card(weights).reviews
     assert reviews is not None
     task = Task(weights=str(weights), predicted_dsc=Threshold(value=reviews.threshold))
-    loaded = load_tasks(Config(tasks={"cardiac-sax": task}))["cardiac-sax"].judge
+    loaded = load_tasks(Config(tasks={"cardiac-sax": task}))["cardiac-sax"]
     assert judge(near, loaded.limits)[0] is Verdict.FAIL
     assert loaded.limits.predicted_dsc.review_below == load_card(weights).calibration.flag_below  # type: ignore[union-attr]
-    version = loaded.predictor.weights.version
+    version = loaded.card.version
     assert version.startswith(f"{load_card(PACKAGED).version}+reviews.")
     assert len(version) <= 64  # LO
-    assert loaded.predictor.weights.sha256 != load_card(PACKAGED).digest()
+    assert loaded.card.digest() != load_card(PACKAGED).digest()
 
 
 def test_doctor_says_which_threshold_the_decisions_ask_for(site: tuple[Path, dict[float, str], int], tmp_path: Path) -> None:

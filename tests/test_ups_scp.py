@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pynetdicom.sop_class import UnifiedProcedureStepQuery
+from pynetdicom.sop_class import UnifiedProcedureStepPull, UnifiedProcedureStepPush, UnifiedProcedureStepQuery
 from store_samples import at
 from ups_samples import OTHER, RIGHT, UpsSite, code, dataset, decided, performed, put, ups_site
 
@@ -389,6 +389,20 @@ def test_what_is_not_offered_is_refused(ups: UpsSite) -> None:
     ):
         assert status == 0xC307
     assert workstation.act("2.25.404", 2) == 0xC307
+
+
+def test_a_data_set_that_is_too_large_is_not_taken_for_an_empty_one(ups: UpsSite) -> None:
+    put(ups.site, "1")
+    uid, settings = scheduled(ups), {"port": 0, "callers": [{"ae_title": "READING1", "reader": "meyer"}], "maximum_object_mb": 1}
+    listener = start_ups_scp(Ups.model_validate(settings), ups.worklist)
+    try:
+        workstation = UpsSite(ups.site, ups.steps, ups.worklist, listener).called()
+        assert workstation.is_accepted()
+        too_large = dataset(TextValue="x" * 2**21)
+        status, _ = workstation.association.send_n_set(too_large, UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull)
+        assert "Status" not in status, "the association is aborted"
+    finally:
+        listener.stop()
 
 
 def test_the_address_must_be_free(ups: UpsSite) -> None:

@@ -157,3 +157,15 @@ def test_a_thumbnail_shows_errors_outline_and_nothing_of_hidden_ones(tmp_path: P
     blue = np.array([0x56, 0xB4, 0xE9])
     for picture in drawn.values():
         assert (picture[int(2 * scale), int(4 * scale)] == blue).all()
+
+
+def test_other_names_of_the_host_are_turned_away(tmp_path: Path) -> None:
+    browser = open_site(tmp_path, allowed_hosts=["qcnode.example.org"]).browser()
+    assert browser.get("/sign-in", headers={"Host": "evil.example"}).status_code == 400
+    assert browser.get("/sign-in", headers={"Host": "qcnode.example.org:8090"}).status_code == 200
+
+
+def test_only_https_is_told_where_it_is_so(tmp_path: Path) -> None:
+    plain, encrypted = open_site(tmp_path / "a"), open_site(tmp_path / "b", secure_cookies=True)
+    assert "strict-transport-security" not in plain.browser().get("/sign-in").headers
+    assert encrypted.browser().get("/sign-in").headers["strict-transport-security"] == "max-age=31536000"

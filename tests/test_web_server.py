@@ -3,11 +3,13 @@
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from store_samples import at
 from web_samples import Site, open_site
 
@@ -80,3 +82,39 @@ def test_stopping_does_not_wait_for_pages_that_listen(site: Site) -> None:
 def test_a_port_that_is_taken_is_a_configuration_error(site: Site, server: WebServer) -> None:
     with pytest.raises(ConfigurationError, match=r"another web\.port"):
         WebServer(site.app, "127.0.0.1", server.port)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def https(server: WebServer, authority: Authority) -> http.client.HTTPResponse:
+    context = ssl.create_default_context(cafile=authority.ca_file)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
+    connection.request("GET", "/sign-in")
+    return connection.getresponse()
+
+
+def test_https_by_the_node_itself(tmp_path: Path, authority: Authority) -> None:
+    files = authority.sign("web")
+    tls = {"certificate_file": files.certificate, "private_key_file": files.key}
+    site = open_site(tmp_path, tls=tls)
+    server = WebServer(site.app, "127.0.0.1", 0, site.context.settings.tls)
+    try:
+        answer = https(server, authority)
+        assert answer.getheader("strict-transport-security") == "max-age=31536000"
+        assert answer.getheader("set-cookie", "").startswith("__Host-")
+        with pytest.raises((http.client.HTTPException, OSError)):
+            listen(server, site)
+        renewed = Authority(tmp_path, "Other CA").sign("renewed")
+        files.certificate.write_bytes(renewed.certificate.read_bytes())
+        with pytest.raises(ConfigurationError, match="not that of the certificate"):
+            server.reload_certificate()
+        assert https(server, authority).status == 200
+        files.key.write_bytes(renewed.key.read_bytes())
+        server.reload_certificate()
+        with pytest.raises(ssl.SSLCertVerificationError):
+            https(server, authority)
+    finally:
+        server.stop()

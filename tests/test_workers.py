@@ -1,35 +1,40 @@
 """The loops: what fails for now comes back, what can not work goes to a person, and nothing stops the others."""
 
 import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import pydicom
 import pytest
+from made_judges import told_pipeline
 from moved_clock import Clock
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from said_predictor import judge_that_says
-from store_samples import EVERYTHING, case, put_item, result
+from store_samples import EVERYTHING, START, case, put_item, result
 
 from qcnode.case import QueryRef, Verdict
 from qcnode.config import Retry, ReviewSettings
 from qcnode.deliver.destination import CannotRetrieve, Check, DeliveryRefused
 from qcnode.demo.phantom_dicom import phantom_study
-from qcnode.errors import Retryable
-from qcnode.ingest.matching import ContrastRule, TaskRule
+from qcnode.errors import Retryable, where
+from qcnode.judging.here import JudgeHere
+from qcnode.judging.process import JudgingProcess
 from qcnode.review import Review
 from qcnode.store.database import Database, open_database
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Decision, Item, Judgement, Worklist
-from qcnode.tasks import JudgedTask
 from qcnode.workers.assess import ATTEMPTS, AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
-from qcnode.workers.worker import Worker, where
+from qcnode.workers.worker import Worker
 
 
 class ToldDestination:
@@ -109,16 +114,17 @@ def _report(path: Path) -> Path:
     return path
 
 
-def deliver_step(database: Database, destination: ToldDestination, clock: Clock, folder: Path) -> DeliverStep:
-    """One case whose report waits for delivery."""
+def deliver_step(
+    database: Database, destination: ToldDestination, clock: Clock, folder: Path, names: Sequence[str] = ("pacs",)
+) -> DeliverStep:
+    """One case whose report waits for delivery to each of `names`."""
     jobs = Jobs(database)
     jobs.put_case(case("a", directory=folder), clock())
-    claimed = jobs.claim("w", clock(), timedelta(minutes=1))
-    assert claimed is not None
-    settled = result(claimed.case, directory=folder / "results")
-    digest = sha256(_report(settled.directory / "report.dcm").read_bytes()).hexdigest()
-    settled = replace(settled, objects=tuple(replace(written, sha256=digest) for written in settled.objects))
-    jobs.settle(claimed, settled, {"pacs": frozenset({"report"})}, clock())
+    if (claimed := jobs.claim("w", clock(), timedelta(minutes=1))) is not None:
+        settled = result(claimed.case, directory=folder / "results")
+        digest = sha256(_report(settled.directory / "report.dcm").read_bytes()).hexdigest()
+        settled = replace(settled, objects=tuple(replace(written, sha256=digest) for written in settled.objects))
+        jobs.settle(claimed, settled, dict.fromkeys(names, frozenset({"report"})), clock())
     retry = Retry(first_seconds=10, longest_seconds=60, give_up_hours=1)
     return DeliverStep(Outbox(database), destination, True, folder / "outbox", retry, "w", clock)
 
@@ -145,6 +151,55 @@ def test_a_delivery_is_given_up_after_its_time(database: Database, clock: Clock,
     assert Outbox(database).counts()["pacs"] == {"DEAD": 1}
 
 
+def test_a_pacs_that_is_dead_for_three_days_gets_its_answers(
+    database: Database, clock: Clock, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """With the retries that qcnode has by default: at least every half an hour, for four days."""
+    destination = ToldDestination(*[Retryable("not established")] * 1000)
+    step = replace(deliver_step(database, destination, clock, tmp_path), retry=Retry())
+    tried: list[datetime] = []
+    while clock() < START + timedelta(hours=72):
+        assert step()
+        tried.append(clock())
+        (row,) = Outbox(database).list()
+        assert row.state == "PENDING"
+        clock.time = row.next_attempt_at
+    assert max(later - earlier for earlier, later in pairwise(tried)) == timedelta(minutes=30)
+    assert len(tried) == 151
+    record_property("attempts_in_72_hours", len(tried))
+    destination.told.clear()
+    step()
+    assert Outbox(database).counts()["pacs"] == {"DELIVERED": 1}
+
+
+def test_a_destination_that_hangs_holds_up_no_other(database: Database, clock: Clock, tmp_path: Path) -> None:
+    hangs = threading.Event()
+
+    class Hanging(ToldDestination):
+        def send(self, path: Path) -> None:
+            assert hangs.wait(30)
+            super().send(path)
+
+    dead, alive = Hanging(), ToldDestination()
+    dead.name, alive.name = "dead", "alive"
+    steps = []
+    for destination in (dead, alive):
+        step = deliver_step(database, destination, clock, tmp_path, names=("dead", "alive"))
+        steps.append(Worker(destination.name, step, idle_seconds=0.01))
+    for worker in steps:
+        worker.start()
+    end = time.monotonic() + 20
+    while Outbox(database).counts()["alive"] != {"DELIVERED": 1}:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert Outbox(database).counts()["dead"] == {"SENDING": 1}
+    hangs.set()
+    for worker in steps:
+        worker.stop()
+        worker.join(20)
+    assert Outbox(database).counts()["dead"] == {"DELIVERED": 1}, "and comes through once it answers"
+
+
 def test_what_a_destination_will_not_take_is_not_offered_again(database: Database, clock: Clock, tmp_path: Path) -> None:
     step = deliver_step(database, ToldDestination(DeliveryRefused("no context")), clock, tmp_path)
     step()
@@ -167,19 +222,16 @@ def test_attributes_are_refreshed_once_before_the_first_send(database: Database,
     assert pydicom.dcmread(row.path).PatientName == "NEW^NAME"
 
 
-def assess_step(database: Database, clock: Clock, folder: Path, said: Exception) -> AssessStep:
+def assess_step(database: Database, clock: Clock, folder: Path, said: Exception, case_id: str = "a") -> AssessStep:
     query = phantom_study(5, phases=1, phase=0).queries[0].dataset
     query.save_as(folder / "query.dcm", enforce_file_format=True)
     judged = replace(
-        case("a", directory=folder), query=QueryRef(folder / "query.dcm", str(query.SeriesInstanceUID), str(query.SOPInstanceUID))
+        case(case_id, directory=folder), query=QueryRef(folder / "query.dcm", str(query.SeriesInstanceUID), str(query.SOPInstanceUID))
     )
     jobs = Jobs(database)
     jobs.put_case(judged, clock())
-    judge = judge_that_says(said)
-    card = judge.predictor.card
-    rule = TaskRule("cardiac-sax", card.structure_list(), card.tissue_list(), (ContrastRule("cine", ".*", None, None),))
-    tasks = {"cardiac-sax": JudgedTask(rule, judge)}
-    return AssessStep(jobs, tasks, folder / "results", EVERYTHING, "w", clock, "1", lambda: None)
+    judge = JudgeHere({"cardiac-sax": judge_that_says(said)}, "1")
+    return AssessStep(jobs, judge, folder / "results", EVERYTHING, "w", clock, lambda: None)
 
 
 def test_a_case_that_can_not_be_judged_goes_to_a_person(
@@ -197,6 +249,41 @@ def test_a_case_that_can_not_be_judged_goes_to_a_person(
     assert item.reasons[0].code == "assessment-failed"
     assert "PHANTOM" not in item.reasons[0].text
     assert not step()
+
+
+def test_a_case_that_kills_its_judge_goes_to_a_person_and_the_others_are_judged(database: Database, clock: Clock, tmp_path: Path) -> None:
+    """In a real process; what it died of stands in the reason, and the last attempt does not look at the images any more."""
+    judge = JudgingProcess(told_pipeline, deadline_seconds=60)
+    step = replace(assess_step(database, clock, tmp_path, RuntimeError(), "crash-1"), judge=judge)
+    poison = Jobs(database).cases_of_study("2.25.1")[0]
+    try:
+        for attempt in range(ATTEMPTS):
+            assert step()
+            assert Jobs(database).counts().cases == {"PENDING": 1} | ({"DONE": 1} if attempt else {})
+            if attempt == 0:
+                other = replace(poison, case_id="good", query=replace(poison.query, sop_instance_uid="2.25.9"), contrasts={})
+                Jobs(database).put_case(other, clock())
+                assert step()
+                assert Jobs(database).result("good") is not None
+            clock.pass_by(hours=1)
+        assert step()
+    finally:
+        judge.stop()
+    settled = Jobs(database).result(poison.case_id)
+    assert settled is not None
+    assert settled.verdict is Verdict.UNASSESSABLE
+    assert settled.reasons[0].text == f"judging failed {ATTEMPTS} times, at last because: the judging process died (signal 11)"
+
+
+def test_a_case_that_the_end_of_the_node_breaks_off_was_not_tried(database: Database, clock: Clock, tmp_path: Path) -> None:
+    judge = JudgingProcess(told_pipeline, deadline_seconds=60)
+    judge.stop()
+    step = replace(assess_step(database, clock, tmp_path, RuntimeError()), judge=judge)
+    assert step()
+    assert Jobs(database).counts().cases == {"PENDING": 1}
+    again = Jobs(database).claim("next node", clock(), timedelta(minutes=1))
+    assert again is not None
+    assert again.attempts == 1
 
 
 def test_a_final_decision_is_handed_on_until_that_succeeds(database: Database, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,7 @@ from qcnode.store.audit import Audit
 from qcnode.store.database import Database, open_database
 from qcnode.store.items import Item
 from qcnode.store.outbox import Outbox
+from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.store.worklist import Worklist
 from qcnode.web.app import create_app
 from qcnode.web.context import WebContext
@@ -125,6 +126,7 @@ def open_site(directory: Path, clock: Clock | None = None, **settings: object) -
         accounts=accounts,
         audit=Audit(database),
         outbox=Outbox(database),
+        rejected_callers=RejectedCallers(database),
         thresholds={"cardiac-sax": 0.75},
         thumbnails=directory / "thumbnails",
         now=clock,

@@ -134,7 +134,7 @@ def _all_controls(results: Mapping[str, Mapping[str, Any]], given: Mapping[str, 
 
 
 def _svg(text: str) -> Markup:
-    return Markup(text)  # noqa: S704  # drawn by training.plots, names in it escaped by matplotlib
+    return Markup(text)  # noqa: S704  # nosec B704  # drawn by training.plots, names in it escaped by matplotlib
 
 
 def _pictures(example: Example) -> dict[str, str]:

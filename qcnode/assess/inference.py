@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -39,6 +41,10 @@ class Looked:
     orientation: Orientation
     looks: tuple[Look | None, ...]
     image_p_value: float | None
+
+
+class NoGPU(ConfigurationError):
+    """A GPU is asked for, and PyTorch finds none."""
 
 
 class QCPredictor:
@@ -147,6 +153,12 @@ class QCPredictor:
         return novelty.p_value(self.card.novelty.query, *novelty.query_features(query))
 
 
+def free_gpu_memory() -> None:
+    """Give back what PyTorch keeps of the GPU's memory for later, where there is a GPU that still answers."""
+    with suppress(RuntimeError):
+        torch.cuda.empty_cache()
+
+
 def pseudo_reference_settings(card: ModelCard) -> PseudoReferenceSettings | None:
     """How the card's pseudo-reference networks see the volumes; None where it has none."""
     facts = card.pseudo_reference
@@ -158,8 +170,8 @@ def pseudo_reference_settings(card: ModelCard) -> PseudoReferenceSettings | None
 
 def _read_members(card: ModelCard, model_dir: Path, device: str, numbers: Sequence[int]) -> tuple[Member, ...]:
     facts, settings = card.pseudo_reference, pseudo_reference_settings(card)
-    quality = load_file(model_dir / card.weights_file)
-    pseudo = load_file(model_dir / facts.file) if facts else {}
+    quality = _read_weights(model_dir / card.weights_file)
+    pseudo = _read_weights(model_dir / facts.file) if facts else {}
     result = []
     for i in numbers:
         network = QCResUNet(Design(**card.network.model_dump()))
@@ -178,6 +190,14 @@ def _read_members(card: ModelCard, model_dir: Path, device: str, numbers: Sequen
     return tuple(result)
 
 
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    """Tensors by name. safetensors holds nothing but numbers: a file that could run code when it is read is refused."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"{path} holds no weights in the safetensors format: install them again. {error}") from error
+
+
 def _load(network: nn.Module, stored: Mapping[str, Tensor], prefix: str, model_dir: Path, device: str) -> None:
     """Weights with this prefix, kept in half precision, into a network that calculates in single precision."""
     try:
@@ -193,7 +213,7 @@ def _choose_device(wanted: str) -> tuple[str, str]:
     if chosen == "cpu":
         return chosen, "CPU"
     if not torch.cuda.is_available():
-        raise ConfigurationError(f"Device {wanted!r} is asked for, but PyTorch finds no GPU: set it to auto or cpu.")
+        raise NoGPU(f"Device {wanted!r} is asked for, but PyTorch finds no GPU: set it to auto or cpu.")
     return chosen, f"GPU ({torch.cuda.get_device_name(chosen)})"
 
 

@@ -10,6 +10,7 @@ from qcnode.audit.findings import Code, Finding
 from qcnode.store.ledger import CaseEntry
 
 _CODES = {"missing": Code.DELIVERY_FILE_MISSING, "changed": Code.DELIVERY_FILE_CHANGED}
+_NEEDS_FILE = ("PENDING", "SENDING", "DEAD")
 
 
 def check_deliveries(
@@ -32,8 +33,11 @@ def check_deliveries(
                 yield Finding(Code.DELIVERY_MISSING, f"{destination}: decision {document.number} of {case.case_id}", "it was never queued")
     for delivery in case.deliveries:
         subject = f"{delivery.destination}: {delivery.kind} {delivery.sop_instance_uid}"
-        difference = None if case.results_purged_at else proofs.difference(delivery.path, delivery.sha256)
-        if difference is not None:
-            yield Finding(_CODES[difference], subject, f"of case {case.case_id}")
+        if case.results_purged_at is None:
+            difference = proofs.difference(delivery.path, delivery.sha256)
+            if difference is not None:
+                yield Finding(_CODES[difference], subject, f"of case {case.case_id}")
+        elif delivery.state in _NEEDS_FILE:
+            yield Finding(Code.RESULT_PURGED_EARLY, case.case_id, f"{subject} is {delivery.state}")
         if delivery.state == "DEAD":
-            yield Finding(Code.GIVEN_UP, subject, f"of case {case.case_id}")
+            yield Finding(Code.GIVEN_UP, subject, f"of case {case.case_id}: {delivery.last_error}")

@@ -22,6 +22,7 @@ class Code(StrEnum):
     RESULT_MISSING = "result-missing"
     RESULT_CHANGED = "result-changed"
     RESULT_DIFFERS = "result-differs-from-record"
+    RESULT_PURGED_EARLY = "result-purged-early"
     RESULT_UNKNOWN = "result-without-case"
     ITEM_MISSING = "worklist-item-missing"
     PICTURES_MISSING = "pictures-missing"
@@ -31,6 +32,10 @@ class Code(StrEnum):
     DELIVERY_FILE_MISSING = "delivery-file-missing"
     DELIVERY_FILE_CHANGED = "delivery-file-changed"
     GIVEN_UP = "delivery-given-up"
+    SILENT = "destination-silent"
+    ANSWER_MISSING = "answer-missing"
+    ANSWER_DIFFERS = "answer-differs"
+    ANSWER_SURPLUS = "answer-surplus"
 
     @property
     def advice(self) -> str:
@@ -53,6 +58,7 @@ ADVICE: Mapping[Code, str] = {
     Code.RESULT_MISSING: _RESTORE,
     Code.RESULT_CHANGED: f"check the disk; {_RESTORE}",
     Code.RESULT_DIFFERS: "the directory and the database come from different backups: restore both from the same one",
+    Code.RESULT_PURGED_EARLY: "restore the result's directory from the backup, and report this: it must not happen",
     Code.RESULT_UNKNOWN: "the directory and the database come from different backups: restore both from the same one",
     Code.ITEM_MISSING: "show the case to a radiologist by other means; restore the database from the backup",
     Code.PICTURES_MISSING: "read the case in the PACS; restore the result's directory from the backup",
@@ -62,6 +68,10 @@ ADVICE: Mapping[Code, str] = {
     Code.DELIVERY_FILE_MISSING: "restore the file from the backup, or send the one in the result's directory by other means",
     Code.DELIVERY_FILE_CHANGED: "check the disk; restore the file from the backup",
     Code.GIVEN_UP: "see what the destination said (`qcnode status`), correct it, and try again",
+    Code.SILENT: "`qcnode doctor` says what is wrong; `--offline` leaves destinations out",
+    Code.ANSWER_MISSING: "send the settled file to the destination again by other means, and ask its administrator where the object went",
+    Code.ANSWER_DIFFERS: "let the destination's administrator remove what it holds under this UID, then send the settled file again",
+    Code.ANSWER_SURPLUS: "no answer of this node's: let the destination's administrator find out who sent it, and remove it",
 }
 
 

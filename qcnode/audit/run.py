@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
+from qcnode.audit.archives import ArchiveLook
 from qcnode.audit.cases import check_case, check_queries, check_result_directories
 from qcnode.audit.deliveries import check_deliveries
 from qcnode.audit.files import FileProofs
 from qcnode.audit.findings import Finding
 from qcnode.audit.objects import check_objects
 from qcnode.config import Config
-from qcnode.deliver.opening import kinds_by_destination
+from qcnode.deliver.opening import kinds_by_destination, open_destination, unproven_by_choice
 from qcnode.store.database import open_for_reading
 from qcnode.store.ledger import Ledger
 
@@ -23,18 +24,23 @@ PAUSES_SECONDS = (1.0, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What differs, how much was looked at, and what the node still has to do: that is no finding."""
+    """What differs, how much was looked at, and what the node still has to do: that is no finding.
+
+    uncompared: destination -> why what it holds was not compared.
+    """
 
     findings: tuple[Finding, ...]
     objects: int
     cases: int
     under_way: dict[str, int]
+    uncompared: dict[str, str]
 
     def as_lines(self) -> list[str]:
         """For people: a line for each finding, one for what is under way, and one that sums up."""
         lines = [f"{finding.code} {finding.subject}: {finding.detail} → {finding.code.advice}" for finding in self.findings]
         if self.under_way:
             lines.append(f"under way: {', '.join(f'{number} {name}' for name, number in self.under_way.items())}")
+        lines += [f"not compared with what the destination holds: {name}, {why}" for name, why in self.uncompared.items()]
         outcome = f"{len(self.findings)} findings" if self.findings else "nothing differs"
         return [*lines, f"{self.objects} objects, {self.cases} cases: {outcome}"]
 
@@ -47,37 +53,42 @@ class AuditReport:
 def audit(
     config: Config,
     *,
+    offline: bool = False,
     pauses_seconds: tuple[float, ...] = PAUSES_SECONDS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> AuditReport:
-    """Hold the database against the disk. Nothing is written, and the node may run meanwhile.
+    """Hold the database against the disk and the destinations. Nothing is written, and the node may run meanwhile.
 
-    What differs is looked at again after each of the pauses, and counts if it still does. on_progress: files looked at, and how many there
-    are, as far as is known. Raises ConfigurationError where no database can be read, OSError where the disk fails.
+    offline: no destination is asked. What differs is looked at again after each of the pauses, and counts if it still does. on_progress:
+    objects looked at, and how many there are, as far as is known. Raises ConfigurationError where no database can be read, OSError where
+    the disk fails.
     """
     database = open_for_reading(config.storage.directory)
     try:
         ledger, done = Ledger(database), 0
-        objects, cases = ledger.number_of_objects(), ledger.number_of_cases()
+        objects, cases, deliveries = ledger.number_of_objects(), ledger.number_of_cases(), ledger.number_of_deliveries()
 
-        def on_file() -> None:
+        def on_object() -> None:
             nonlocal done
             done += 1
-            on_progress(done, max(done, objects + 3 * cases))
+            on_progress(done, max(done, objects + 3 * cases + deliveries))
 
-        proofs = FileProofs(on_file)
-        found = dict.fromkeys(_look(config, ledger, proofs))
+        proofs = FileProofs(on_object)
+        destinations = {} if offline else {d.name: open_destination(d, config.listen.ae_title) for d in config.destinations}
+        archives = ArchiveLook(destinations, ledger, on_object)
+        found = dict.fromkeys(_look(config, ledger, proofs, archives))
         for pause in pauses_seconds:
             if found:
                 time.sleep(pause)
-                again = set(_look(config, ledger, proofs))
+                archives.silent.clear()
+                again = set(_look(config, ledger, proofs, archives))
                 found = dict.fromkeys(finding for finding in found if finding in again)
-        return AuditReport(tuple(found), objects, cases, ledger.under_way())
+        return AuditReport(tuple(found), objects, cases, ledger.under_way(unproven_by_choice(config)), archives.uncompared)
     finally:
         database.close()
 
 
-def _look(config: Config, ledger: Ledger, proofs: FileProofs) -> Iterator[Finding]:
+def _look(config: Config, ledger: Ledger, proofs: FileProofs, archives: ArchiveLook) -> Iterator[Finding]:
     directory = config.storage.directory.absolute()
     yield from check_objects(ledger, directory, proofs)
     yield from check_queries(ledger)
@@ -86,6 +97,7 @@ def _look(config: Config, ledger: Ledger, proofs: FileProofs) -> Iterator[Findin
         for case in batch:
             yield from check_case(case, proofs)
             yield from check_deliveries(case, wanted_kinds, since, proofs)
+            yield from archives.check(case)
             if case.directory is not None:
                 settled.add(case.directory)
     yield from check_result_directories(ledger, directory / "results", settled)

@@ -13,18 +13,22 @@ from qcnode.config.judging import Inference, SeriesRule, Task, Threshold
 from qcnode.config.listeners import Caller, Listen, Listener, Ups, Workstation
 from qcnode.config.monitoring import Monitoring
 from qcnode.config.notifications import Notifications
-from qcnode.config.parts import Section
+from qcnode.config.parts import Section, is_this_machine
 from qcnode.config.review import Observers, Reader, ReviewSettings, SecondReader, Web
+from qcnode.config.tls import Certificate, DestinationTls, ListenerTls, WebTls
 from qcnode.errors import ConfigurationError
 
 __all__ = [
     "CStoreDestination",
     "Caller",
+    "Certificate",
     "Config",
     "Destination",
+    "DestinationTls",
     "Inference",
     "Listen",
     "Listener",
+    "ListenerTls",
     "Logging",
     "Matching",
     "Monitoring",
@@ -41,7 +45,9 @@ __all__ = [
     "Threshold",
     "Ups",
     "Web",
+    "WebTls",
     "Workstation",
+    "is_this_machine",
     "load_config",
 ]
 
@@ -139,19 +145,24 @@ def load_config(path: Path) -> Config:
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    config = _with_absolute_files(config, folder)
     storage = config.storage.model_copy(update={"directory": folder / config.storage.directory})
-    destinations = tuple(_with_absolute_files(destination, folder) for destination in config.destinations)
-    channels = tuple(_with_absolute_files(channel, folder) for channel in config.notifications.channels)
-    notifications = config.notifications.model_copy(update={"channels": channels})
-    monitoring = _with_absolute_files(config.monitoring, folder)
     tasks = {
         name: task.model_copy(update={"weights": str(folder / task.weights) if "/" in task.weights else task.weights})
         for name, task in config.tasks.items()
     }
-    changed = {"storage": storage, "destinations": destinations, "notifications": notifications, "monitoring": monitoring, "tasks": tasks}
-    return config.model_copy(update=changed)
+    return config.model_copy(update={"storage": storage, "tasks": tasks})
 
 
 def _with_absolute_files(section: _S, folder: Path) -> _S:
-    files = ("password_file", "secret_file", "ca_file", "token_file")
-    return section.model_copy(update={key: folder / getattr(section, key) for key in files if getattr(section, key, None) is not None})
+    """Every key that ends with _file, in sections and lists of sections, too."""
+    found: dict[str, object] = {}
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if key.endswith("_file") and value is not None:
+            found[key] = folder / value
+        elif isinstance(value, Section):
+            found[key] = _with_absolute_files(value, folder)
+        elif isinstance(value, tuple):
+            found[key] = tuple(_with_absolute_files(part, folder) if isinstance(part, Section) else part for part in value)
+    return section.model_copy(update=found)

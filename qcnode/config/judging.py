@@ -38,7 +38,9 @@ class Task(Section):
 
 
 class Inference(Section):
-    """Where the networks run."""
+    """Where the networks run, and what a case may take."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=0, ge=0)
+    deadline_seconds: float = Field(default=600, gt=0)
+    memory_mb: int | None = Field(default=None, gt=0)

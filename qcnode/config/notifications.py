@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from qcnode.case import Verdict
-from qcnode.config.parts import Section, read_secret
+from qcnode.config.parts import HttpAddress, Section, read_secret
 from qcnode.errors import ConfigurationError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^[^@\s<>,;:\"]+@[^@\s<>,;:\"]+$")]
-When = Literal["flagged", "decided", "given-up", "oldest-open", "drift"]
+When = Literal["flagged", "decided", "given-up", "oldest-open", "oldest-delivery", "drift"]
 ABOUT_CASES = ("flagged", "decided")
 _SECRET_BYTES = 16
 
@@ -31,18 +31,10 @@ class Webhook(_Channel):
     """A server that is told by HTTP POST. The secret that signs comes from a file or an environment variable, never from here."""
 
     kind: Literal["webhook"]
-    url: str
+    url: HttpAddress
     secret_file: Path | None = None
     secret_env: str | None = None
     study_instance_uid: bool = False
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
-            raise ValueError("an http(s) address without user and password")
-        return url
 
     @model_validator(mode="after")
     def _has_a_secret(self) -> Self:

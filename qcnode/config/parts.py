@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from qcnode.errors import ConfigurationError
 
 AETitle = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
+SECRET_FILES = frozenset({"password_file", "private_key_file", "secret_file", "token_file"})
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("an http(s) address without user and password")
+    return url
+
+
+# Addresses are shown in logs and by commands, so no secret may be in one.
+HttpAddress = Annotated[str, AfterValidator(_without_credentials)]
 
 
 class Section(BaseModel):
@@ -44,3 +58,13 @@ def read_secret(what: str, key: str, file: Path | None, variable: str | None) ->
             raise ConfigurationError(f"{what}: environment variable {variable} is not set")
         return os.environ[variable]
     return None
+
+
+def secret_files(section: Section) -> Iterator[Path]:
+    """Every file with a secret that a section, or one inside of it, names."""
+    for key, value in section:
+        if key in SECRET_FILES and value is not None:
+            yield value
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Section):
+                yield from secret_files(part)

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from qcnode.config.parts import Port, Section
+from qcnode.config.parts import Port, Section, is_this_machine
+from qcnode.config.tls import WebTls
 
 PersonName = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\\^=\x00-\x1f]+(\^[^\\^=\x00-\x1f]*){0,4}$")]  # one group of PN
 
@@ -17,6 +18,8 @@ class Web(Section):
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = 8090
+    tls: WebTls = WebTls()
+    allowed_hosts: tuple[str, ...] = ()
     viewer_url: str | None = None
     session_idle_minutes: float = Field(default=30, gt=0)
     session_hours: float = Field(default=12, gt=0)
@@ -30,7 +33,14 @@ class Web(Section):
             raise ValueError("viewer_url: an http(s) address with {study_instance_uid} in it")
         if self.trusted_header is not None and not self.trusted_proxies:
             raise ValueError("trusted_header: needs trusted_proxies, the addresses that may set it")
+        if self.enabled and not (self.is_encrypted or is_this_machine(self.host)):
+            raise ValueError("host: no passwords in clear text: set tls, or put a proxy with TLS before it and secure_cookies: true")
         return self
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether browsers reach the pages by HTTPS only: by qcnode itself, or by a proxy before it."""
+        return self.tls.is_on or self.secure_cookies
 
 
 class Reader(Section):

@@ -63,16 +63,17 @@ def retrieve_by(settings: CStoreDestination, peer: DicomPeer, identifier: Datase
     (None, True): it holds no such object. (None, False): it failed to send it. Raises Retryable and CannotRetrieve.
     """
     arrival = _Arrival(str(identifier.SOPInstanceUID))
+    service = "C-MOVE" if settings.read_back == "c-move" else "C-GET"
     try:
-        status = _get(peer, identifier, arrival) if settings.read_back == "c-get" else _move(settings, peer, identifier, arrival)
+        status = _move(settings, peer, identifier, arrival) if service == "C-MOVE" else _get(peer, identifier, arrival)
     except BROKEN_ELEMENT as error:  # what pynetdicom raises where a peer goes away in the middle, or answers nonsense
-        raise Retryable(f"{peer.name}: {settings.read_back} failed ({type(error).__name__})") from None
+        raise Retryable(f"{peer.name}: {service} failed ({type(error).__name__})") from None
     if arrival.dataset is not None:
         return arrival.dataset, True
     if status in _NOT_OURS_TO_ASK:
-        raise CannotRetrieve(f"{peer.name}: status {status:04X}H for {settings.read_back}")
+        raise CannotRetrieve(f"{peer.name}: status {status:04X}H for {service}")
     if is_out_of_resources(status) and status != 0xA702:  # A702H: the sub-operations failed
-        raise Retryable(f"{peer.name}: status {status:04X}H for {settings.read_back}")
+        raise Retryable(f"{peer.name}: status {status:04X}H for {service}")
     return None, status == _STORED
 
 

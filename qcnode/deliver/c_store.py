@@ -9,20 +9,26 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+    Verification,
+)
 
 from qcnode.config import CStoreDestination
 from qcnode.deliver.c_retrieve import KEY_OBJECT_CLASS, RESULT_CLASSES, retrieve_by
 from qcnode.deliver.destination import STUDY_KEYWORDS, CannotRetrieve, Check, DeliveryRefused, settle_status
 from qcnode.deliver.dicom_peer import DicomPeer
-from qcnode.errors import Retryable
+from qcnode.errors import ConfigurationError, Retryable
 
 
 class CStore:
     """A destination of kind c-store; one association per call. Safe to use from several threads."""
 
     def __init__(self, settings: CStoreDestination, ae_title: str) -> None:
-        """`ae_title` is our own, by which the archive knows us."""
+        """`ae_title` is our own, by which the archive knows us. Raises ConfigurationError where certificates and keys can not be used."""
         self.name = settings.name
         self._settings = settings
         self._peer = DicomPeer(settings, ae_title)
@@ -51,9 +57,13 @@ class CStore:
             settle_status(int(status.Status), self.name, str(dataset.SOPInstanceUID))
 
     def check(self) -> list[Check]:
-        """C-ECHO, then one line for each class of result and one for Study Root C-FIND."""
-        where = self._peer.where
-        contexts = [build_context(Verification), build_context(StudyRootQueryRetrieveInformationModelFind)]
+        """TLS where it is on, C-ECHO, then one line for each class of result, for Study Root C-FIND, and for each way of proof."""
+        encryption = self._tls_checks()
+        return [*encryption, *(self._dicom_checks() if all(check.ok for check in encryption) else ())]
+
+    def _dicom_checks(self) -> list[Check]:
+        where, proofs = self._peer.where, _proofs(self._settings)
+        contexts = [build_context(uid) for uid in (Verification, StudyRootQueryRetrieveInformationModelFind, *proofs.values())]
         classes = RESULT_CLASSES | (KEY_OBJECT_CLASS if self._settings.key_object else {})
         contexts += [build_context(uid, ExplicitVRLittleEndian) for uid in classes.values()]
         try:
@@ -67,6 +77,7 @@ class CStore:
             Check(f"{self.name}: C-ECHO", echo, where, "" if echo else "the archive accepts associations but does not answer C-ECHO"),
             *(self._class_check(label, uid in accepted) for label, uid in classes.items()),
             self._find_check(StudyRootQueryRetrieveInformationModelFind in accepted),
+            *(self._proof_check(label, uid in accepted) for label, uid in proofs.items()),
         ]
 
     def series_instance_count(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
@@ -102,7 +113,7 @@ class CStore:
             return dataset
         listed = self.instances(study_instance_uid, series_instance_uid)
         if listed is None or sop_instance_uid in listed:
-            raise Retryable(f"{self.name}: failed to send {sop_instance_uid} by {self._settings.read_back}")
+            raise Retryable(f"{self.name}: failed to send {sop_instance_uid} when it was asked for it")
         return None
 
     def study_attributes(self, study_instance_uid: str) -> Dataset | None:
@@ -118,17 +129,41 @@ class CStore:
                 return found
         return None
 
+    def _tls_checks(self) -> list[Check]:
+        try:
+            agreed = self._peer.probe_tls()
+        except (ConfigurationError, Retryable) as error:
+            return [Check(f"{self.name}: TLS", False, str(error), "correct destinations[].tls, or what the archive shows and trusts")]
+        return [] if agreed is None else [Check(f"{self.name}: TLS", True, agreed)]
+
     def _class_check(self, label: str, accepted: bool) -> Check:
         name = f"{self.name}: {label}"
         if accepted:
             return Check(name, True, "accepted")
         return Check(name, False, "presentation context rejected", "let the archive accept this Storage SOP class from our AE title")
 
+    def _proof_check(self, label: str, accepted: bool) -> Check:
+        name = f"{self.name}: {label}"
+        if accepted:
+            return Check(name, True, "accepted")
+        advice = "let the archive offer it to our AE title, or change destinations[].read_back or .commitment"
+        return Check(name, False, "not offered: what was delivered can not be proven so", advice)
+
     def _find_check(self, accepted: bool) -> Check:
         name = f"{self.name}: Study Root C-FIND"
         if accepted:
             return Check(name, True, "accepted")
         return Check(name, True, "not offered: no instance counts, no refreshed patient attributes from this archive")
+
+
+def _proofs(settings: CStoreDestination) -> dict[str, UID]:
+    """The services by which deliveries are proven."""
+    found = {"Storage Commitment": StorageCommitmentPushModel} if settings.commitment else {}
+    if settings.read_back == "c-move":
+        found["Study Root C-MOVE"] = StudyRootQueryRetrieveInformationModelMove
+    elif settings.read_back != "none":
+        found["Study Root C-GET"] = StudyRootQueryRetrieveInformationModelGet
+    return found
 
 
 def _image_identifier(study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:

@@ -45,12 +45,16 @@ class CannotCommit(QCNodeError):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of `qcnode doctor`: what was tried, whether it worked, what was seen and, if it failed, what to do."""
+    """One line of `qcnode doctor`: what was tried, whether it worked, what was seen and, if it failed, what to do.
+
+    is_warning: it works, and the advice is worth reading all the same.
+    """
 
     name: str
     ok: bool
     detail: str
     advice: str = ""
+    is_warning: bool = False
 
 
 class Destination(Protocol):

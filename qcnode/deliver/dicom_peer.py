@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,8 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from qcnode.config import CStoreDestination
-from qcnode.errors import Retryable
+from qcnode.errors import ConfigurationError, Retryable
+from qcnode.tls import client_context, probe
 
 PENDING = (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES = 0xA700
@@ -24,11 +26,12 @@ class DicomPeer:
     """One archive; an association per call. Safe to use from several threads."""
 
     def __init__(self, settings: CStoreDestination, ae_title: str) -> None:
-        """`ae_title` is our own, by which the archive knows us."""
+        """`ae_title` is our own, by which the archive knows us. Raises ConfigurationError where certificates and keys can not be used."""
         self.name = settings.name
         self.ae_title = ae_title
         self.where = f"{settings.ae_title} at {settings.host}:{settings.port}"
         self._settings = settings
+        self._tls_arguments()
 
     @contextmanager
     def association(
@@ -45,8 +48,12 @@ class DicomPeer:
         entity = AE(ae_title=self.ae_title)
         where = self._settings
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = where.timeout_seconds
+        try:
+            tls = self._tls_arguments()
+        except ConfigurationError as error:  # the files have changed since the start, and may be whole again next time
+            raise Retryable(str(error)) from error
         association = entity.associate(
-            where.host, where.port, list(contexts), ae_title=where.ae_title, ext_neg=list(roles), evt_handlers=list(handlers)
+            where.host, where.port, list(contexts), ae_title=where.ae_title, ext_neg=list(roles), evt_handlers=list(handlers), tls_args=tls
         )
         nothing_accepted = association.is_aborted and bool(association.rejected_contexts)
         if not association.is_established and not nothing_accepted:
@@ -74,6 +81,19 @@ class DicomPeer:
                 elif status.Status != 0x0000:
                     return None
             return found
+
+    def probe_tls(self) -> str | None:
+        """A line about what a TLS handshake agrees on; None without TLS. Raises ConfigurationError, or Retryable with what is wrong."""
+        tls = self._tls_arguments()
+        where = self._settings
+        return None if tls is None else probe((where.host, where.port), *tls, where.timeout_seconds)
+
+    def _tls_arguments(self) -> tuple[ssl.SSLContext, str] | None:
+        """Certificates are read for every association, so that renewed ones are used without a restart. Raises ConfigurationError."""
+        tls = self._settings.tls
+        if not tls.enabled:
+            return None
+        return client_context(tls, f"destination {self.name}: tls"), tls.server_name or self._settings.host
 
 
 def is_out_of_resources(status: int) -> bool:

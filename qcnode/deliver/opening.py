@@ -30,11 +30,6 @@ def unproven_by_choice(config: Config) -> frozenset[str]:
     )
 
 
-def proving_destinations(config: Config) -> frozenset[str]:
-    """The other ones: what they have taken counts as delivered once it is proven."""
-    return frozenset(d.name for d in config.destinations) - unproven_by_choice(config)
-
-
 def committing_destinations(config: Config) -> dict[str, frozenset[str]]:
     """AE title -> names of the destinations that are asked to commit under it."""
     found: dict[str, set[str]] = {}

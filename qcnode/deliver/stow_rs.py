@@ -150,9 +150,18 @@ class StowRs:
             if not settings.ca_file.is_file():
                 raise ConfigurationError(f"destination {self.name}: ca_file is not there")
             session.verify = str(settings.ca_file)
+        if settings.certificate_file is not None:
+            session.cert = self._client_certificate(settings.certificate_file)
         client = DICOMwebClient(settings.url, session=session, timeout=settings.timeout_seconds)
         client.set_http_retry_params(retry=False)  # the outbox retries, and survives a restart
         return client
+
+    def _client_certificate(self, certificate: Path) -> tuple[str, str]:
+        key = self._settings.private_key_file or certificate
+        for file in (certificate, key):
+            if not file.is_file():
+                raise ConfigurationError(f"destination {self.name}: {file} is not there")
+        return str(certificate), str(key)
 
     def _of_http_status(self, status: int) -> Retryable | DeliveryRefused:
         broken = status >= http.HTTPStatus.INTERNAL_SERVER_ERROR and status != http.HTTPStatus.NOT_IMPLEMENTED

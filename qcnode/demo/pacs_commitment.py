@@ -19,14 +19,18 @@ _REPORT_SECONDS = 0.05  # after the answer to the request
 
 
 class Commitments:
-    """Answers requests and reports a moment later. `silent`: it reports nothing until that is over; `statuses`: the peers' answers."""
+    """Answers requests and reports a moment later.
+
+    silent: it reports nothing while that is set; peers: (host, port) of each AE title that has its reports on an association of their own;
+    statuses: the peers' answers to them, None where there was none.
+    """
 
     def __init__(self, ae_title: str, holdings: Holdings, peers: Mapping[str, tuple[str, int]]) -> None:
         self.silent = False
         self.statuses: list[int | None] = []
         self._ae_title = ae_title
         self._holdings = holdings
-        self._peers = dict(peers)
+        self.peers = dict(peers)
 
     def on_action(self, event: Event) -> tuple[int, None]:
         """Take a request; the report follows on its own."""
@@ -38,7 +42,7 @@ class Commitments:
     def _report(self, request: Dataset, peer: str, asked_on: Association) -> None:
         information = self._information(request)
         event_type = _FAILURES_EXIST if "FailedSOPSequence" in information else _ALL_COMMITTED
-        address = self._peers.get(peer)
+        address = self.peers.get(peer)
         if address is None:
             self._send(asked_on, information, event_type)
             return

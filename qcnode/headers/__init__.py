@@ -3,6 +3,8 @@
 instances.py   a file or data set -> InstanceHeader
 frames.py      its image planes -> FrameHeader
 elements.py    single elements, read tolerantly
+files.py       files, read within bounds
+codestreams.py compressed frames, and how large they say that they are
 """
 
 from qcnode.headers.frames import EXTRA_KEY, TIME_KEY

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,12 +23,14 @@ BROKEN_ELEMENT = (
     BytesLengthException,
     EOFError,
     LookupError,
+    MemoryError,  # a length or a matrix that no memory holds
     NotImplementedError,
     OSError,
     RuntimeError,
     TypeError,
     ValueError,
     struct.error,
+    zlib.error,
 )
 
 _NOTHING = Dataset()

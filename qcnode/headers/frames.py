@@ -13,21 +13,30 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
-from qcnode.case import FrameHeader
+from qcnode.case import FrameHeader, ReasonCode
+from qcnode.errors import Rejected
 from qcnode.headers.elements import first_item, integer, items, number, text, texts, vector
 
 TIME_KEY = ("temporal_position", "trigger_delay", "acquisition_number", "acquisition_time")
 EXTRA_KEY = ("stack", "complex_component", "echo_number", "b_value", "gradient_direction", "inversion_time", "flip_angle")
 
-_LARGEST_FRAME_COUNT = 65536  # of an object without functional groups, whose NumberOfFrames nothing confirms
+MOST_FRAMES = 10_000
+"""Frames with functional groups of their own: each takes half a millisecond to read."""
+
+_MOST_BARE_FRAMES = 1000  # of an object without functional groups: nothing confirms NumberOfFrames, and no geometry is lost
 
 Vector3 = tuple[float, float, float]
 
 
 def read_frames(dataset: Dataset) -> tuple[FrameHeader, ...]:
-    """Every plane of the object, in stored order; () for what has no pixels. Bad values are absent, nothing is raised."""
+    """Every plane of the object, in stored order; () for what has no pixels. Bad values are absent.
+
+    Raises Rejected(TOO_LARGE) for more than MOST_FRAMES.
+    """
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
     shared = first_item(dataset, "SharedFunctionalGroupsSequence")
+    if len(per_frame) > MOST_FRAMES:
+        raise Rejected(ReasonCode.TOO_LARGE, f"the object holds {len(per_frame)} frames, more than {MOST_FRAMES}")
     if per_frame:
         return tuple(_functional_frame(i, own, shared) for i, own in enumerate(per_frame, start=1))
     if not integer(dataset, "Rows"):
@@ -36,7 +45,7 @@ def read_frames(dataset: Dataset) -> tuple[FrameHeader, ...]:
     if count is None:
         return (_classic_frame(dataset),)
     # A multi-frame object without functional groups has no geometry per frame.
-    return tuple(FrameHeader(i, None, None, None) for i in range(1, min(max(count, 0), _LARGEST_FRAME_COUNT) + 1))
+    return tuple(FrameHeader(i, None, None, None) for i in range(1, min(max(count, 0), _MOST_BARE_FRAMES) + 1))
 
 
 def _classic_frame(dataset: Dataset) -> FrameHeader:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from qcnode.case import FrameHeader, InstanceHeader, ReasonCode, SegmentHeader
 from qcnode.errors import Rejected
 from qcnode.headers.elements import BROKEN_ELEMENT, all_codes, code, first_item, integer, items, text, texts
+from qcnode.headers.files import OutOfBounds, read_file
 from qcnode.headers.frames import read_frames
 
 MR_IMAGE_CLASSES = frozenset(
@@ -36,15 +36,18 @@ _SR_DEPTH, _SR_ITEMS = 5, 5000  # how far an SR is searched for qcnode's concept
 def read_header(path: Path) -> InstanceHeader:
     """Header of the DICOM file at `path`.
 
-    Raises Rejected(SERIES_UNREADABLE) for what is not a DICOM file or names no SOP class or instance.
+    Raises Rejected with SERIES_UNREADABLE for what is not a DICOM file or names no SOP class or instance, with TOO_LARGE for what holds
+    more than is read.
     """
     return header_of(read_dataset(path, stop_before_pixels=True))
 
 
 def read_dataset(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
-    """The data set in the DICOM file at `path`. Raises Rejected(SERIES_UNREADABLE) where there is none."""
+    """The data set in the DICOM file at `path`. Raises Rejected(SERIES_UNREADABLE) where there is none, TOO_LARGE beyond headers.files."""
     try:
-        return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+        return read_file(path, stop_before_pixels=stop_before_pixels)
+    except OutOfBounds as error:
+        raise Rejected(ReasonCode.TOO_LARGE, f"the file holds {error}") from None
     except (InvalidDicomError, *BROKEN_ELEMENT) as error:  # its text may quote the file
         raise Rejected(ReasonCode.SERIES_UNREADABLE, f"not a readable DICOM file ({type(error).__name__})") from None
 
@@ -56,7 +59,7 @@ def header_of(dataset: Dataset) -> InstanceHeader:
         raise Rejected(ReasonCode.SERIES_UNREADABLE, "the file names no SOP class or no SOP instance: empty or truncated")
     segments = _segments(dataset)
     kind = _kind(dataset, uids["SOPClassUID"], segments)
-    frames = read_frames(dataset)
+    frames = () if kind == "other" else read_frames(dataset)
     references = _references(dataset) if segments else []
     return InstanceHeader(
         sop_class_uid=uids["SOPClassUID"],

@@ -6,11 +6,15 @@ Array axes are (z, y, x), spacing is in mm in the same order. World coordinates 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+
+MOST_VOXELS = 2**27
+"""Voxels of a volume that is read: 512 x 512 x 512, half a gigabyte as float32. Nothing larger is allocated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class Grid:
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
     direction: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+
+    @property
+    def voxels(self) -> int:
+        """How many voxels it has."""
+        return math.prod(self.size)
 
     @property
     def affine(self) -> npt.NDArray[np.float64]:

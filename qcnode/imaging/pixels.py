@@ -15,18 +15,16 @@ import SimpleITK as sitk
 from openjpeg.utils import decode as decode_jpeg_2000
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
 from qcnode.case import ReasonCode
 from qcnode.errors import Rejected
+from qcnode.headers.codestreams import JPEG, JPEG_2000, JPEG_LS, check_matrix, encoded_frame
 from qcnode.headers.elements import BROKEN_ELEMENT, binary, integer, text
 
 StoredValues = npt.NDArray[np.int64]
 
-_JPEG_2000 = frozenset({uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K})
-_JPEG = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1})
-_JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
 _END_OF_IMAGE = b"\xff\xd9"
 _NATIVE = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian})
 
@@ -54,11 +52,13 @@ def decode_frame(dataset: Dataset, frame_number: int = 1, *, code: ReasonCode = 
     """Stored values (rows, columns) of one frame (1-based) of a data set that was read with its pixels.
 
     Bits outside of BitsStored (old overlays, dirt) are cleared and the sign is extended, so that equal images decode to equal values
-    in every transfer syntax. The rescale is not applied. Raises Rejected(`code`) where pixels are missing, truncated or undecodable.
+    in every transfer syntax. The rescale is not applied. Raises Rejected(`code`) where pixels are missing, truncated or undecodable,
+    Rejected(TOO_LARGE) where a frame is larger than headers.codestreams.MOST_FRAME_PIXELS.
     """
     rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
     if rows < 1 or columns < 1 or (integer(dataset, "SamplesPerPixel") or 1) != 1:
         raise Rejected(code, "the object holds no monochrome pixels")
+    check_matrix(rows, columns)
     if integer(dataset, "BitsAllocated") not in (8, 16, 32):
         raise Rejected(code, "BitsAllocated is none of 8, 16 and 32")
     if not 1 <= frame_number <= (integer(dataset, "NumberOfFrames") or 1):
@@ -74,25 +74,20 @@ def decode_frame(dataset: Dataset, frame_number: int = 1, *, code: ReasonCode = 
 
 def _decode(dataset: Dataset, index: int) -> npt.NDArray[np.generic]:
     syntax = transfer_syntax_of(dataset)
-    if syntax in _JPEG_2000:
-        return np.asarray(decode_jpeg_2000(_encoded_frame(dataset, index)))
-    if syntax in _JPEG:
-        return _decode_with_gdcm(dataset, index, syntax)
-    if syntax in _JPEG_LS and not _encoded_frame(dataset, index).rstrip(b"\0").endswith(_END_OF_IMAGE):
+    if syntax in JPEG_2000:
+        return np.asarray(decode_jpeg_2000(encoded_frame(dataset, index, syntax)))
+    if syntax in JPEG:
+        return _decode_with_gdcm(dataset, encoded_frame(dataset, index, syntax), syntax)
+    if syntax in JPEG_LS and not encoded_frame(dataset, index, syntax).rstrip(b"\0").endswith(_END_OF_IMAGE):
         raise ValueError("truncated")  # CharLS finds out by itself, but only after many seconds
-    plugin = "pyjpegls" if syntax in _JPEG_LS else "pydicom" if syntax == uid.RLELossless else ""
+    plugin = "pyjpegls" if syntax in JPEG_LS else "pydicom" if syntax == uid.RLELossless else ""
     # pydicom's own correction of unused bits does not know HighBit (and its option is annotated wrongly).
     decoder, uncorrected = get_decoder(syntax), {"correct_unused_bits": False}
     values, _ = decoder.as_array(dataset, index=index, raw=True, decoding_plugin=plugin, **uncorrected)  # type: ignore[arg-type]
     return values
 
 
-def _encoded_frame(dataset: Dataset, index: int) -> bytes:
-    """The compressed bytes of one frame; fragments are joined by offset table or by end-of-image marker (PS3.5, A.4)."""
-    return get_frame(dataset.PixelData, index, number_of_frames=integer(dataset, "NumberOfFrames") or 1)
-
-
-def _decode_with_gdcm(dataset: Dataset, index: int, syntax: uid.UID) -> npt.NDArray[np.generic]:
+def _decode_with_gdcm(dataset: Dataset, encoded: bytes, syntax: uid.UID) -> npt.NDArray[np.generic]:
     """SimpleITK reads files only and applies the rescale: give it a Secondary Capture that holds this frame and no rescale."""
     capture = Dataset()
     capture.file_meta = FileMetaDataset()
@@ -102,7 +97,7 @@ def _decode_with_gdcm(dataset: Dataset, index: int, syntax: uid.UID) -> npt.NDAr
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
         setattr(capture, keyword, integer(dataset, keyword))
     capture.SamplesPerPixel, capture.PhotometricInterpretation = 1, "MONOCHROME2"
-    capture.PixelData = encapsulate([_encoded_frame(dataset, index)])
+    capture.PixelData = encapsulate([encoded])
     capture["PixelData"].VR = "OB"
     with tempfile.TemporaryDirectory(prefix="qcnode-") as folder:
         path = Path(folder) / "frame.dcm"

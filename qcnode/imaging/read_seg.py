@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 from qcnode.case import InstanceHeader, ReasonCode
 from qcnode.errors import Rejected
 from qcnode.headers import LABEL_MAP_SEGMENTATION_CLASS, SEGMENTATION_CLASS, header_of, read_dataset
+from qcnode.headers.codestreams import check_matrix
 from qcnode.headers.elements import first_item, integer, items, number
-from qcnode.imaging.grid import Grid, resample
+from qcnode.imaging.grid import MOST_VOXELS, Grid, resample
 from qcnode.imaging.pixels import decode_frame, is_native, native_bytes
 from qcnode.imaging.planes import Plane, are_multiples, axes_of, check_in_line, common_axes, group_positions, positions_of, triple
 
@@ -26,6 +27,7 @@ Segmented = npt.NDArray[np.bool_]
 
 _SAME_VOXEL = 0.05  # voxels that a frame's voxel centre may lie off the image's
 _MOST_SLICES = 4096
+_MOST_SEGMENTED_VOXELS = 2**29  # of all segments together: three on the largest volume that is read, and some
 _FAR_APART = 2.5  # slice thicknesses
 
 
@@ -58,26 +60,33 @@ class _SegmentFrame:
 def read_segmentation(path: Path, grid: Grid, *, segment_numbers: Collection[int] | None = None) -> QuerySegmentation:
     """The segments of the SEG at `path` on `grid`; only `segment_numbers` of them where given.
 
-    Raises Rejected with SEG_UNREADABLE (no SEG, bad pixels, unknown segments), SEG_GEOMETRY (frames without a usable place) or
+    Raises Rejected with SEG_UNREADABLE (no SEG, bad pixels, unknown segments), SEG_GEOMETRY (frames without a usable place), TOO_LARGE or
     LABELMAP_NOT_SUPPORTED.
     """
     try:
         dataset = read_dataset(path)
         header = header_of(dataset)
     except Rejected as error:
-        raise Rejected(ReasonCode.SEG_UNREADABLE, error.reason.text) from None
+        unreadable = error.reason.code is not ReasonCode.TOO_LARGE
+        raise Rejected(ReasonCode.SEG_UNREADABLE if unreadable else ReasonCode.TOO_LARGE, error.reason.text) from None
     _check_is_segmentation(header)
     wanted = tuple(s.segment_number for s in header.segments if segment_numbers is None or s.segment_number in segment_numbers)
-    masks = np.zeros((len(wanted), *grid.size), np.bool_)
+    masks = _empty(len(wanted), grid)
     outside = _copy_frames(_frames_with_tissue(dataset, header, wanted), grid, masks)
     resampled = outside is None
     if outside is None:
         own = _own_grid(dataset, [frame.plane for frame in _frames_with_tissue(dataset, header, wanted)])
-        own_masks = np.zeros((len(wanted), *own.size), np.bool_)
+        own_masks = _empty(len(wanted), own)
         if _copy_frames(_frames_with_tissue(dataset, header, wanted), own, own_masks) is None:
             raise Rejected(ReasonCode.SEG_GEOMETRY, "the slices of the SEG are unevenly spaced")
         outside = _resample(own_masks, own, grid, masks)
     return QuerySegmentation(masks, wanted, resampled, outside, header.frame_of_reference_uid)
+
+
+def _empty(segments: int, grid: Grid) -> Segmented:
+    if grid.voxels > MOST_VOXELS or segments * grid.voxels > _MOST_SEGMENTED_VOXELS:
+        raise Rejected(ReasonCode.TOO_LARGE, f"{segments} segments of {grid.voxels} voxels are more than is read")
+    return np.zeros((segments, *grid.size), np.bool_)
 
 
 def _check_is_segmentation(header: InstanceHeader) -> None:
@@ -128,6 +137,7 @@ def _packed_pixels(dataset: Dataset, header: InstanceHeader, frame_number: int) 
     """One bit per pixel, first pixel in the lowest bit, frames following one another without padding (PS3.5, 8.1.1 and annex D)."""
     if not is_native(dataset):
         raise Rejected(ReasonCode.SEG_UNREADABLE, "one-bit pixels are compressed: no decoder reads them reliably")
+    check_matrix(header.rows, header.columns)
     size = header.rows * header.columns
     packed = native_bytes(dataset)
     first = (frame_number - 1) * size

@@ -14,7 +14,7 @@ from qcnode.case import FrameHeader, FrameRef, InstanceHeader, ReasonCode
 from qcnode.errors import Rejected
 from qcnode.headers import read_dataset, read_header
 from qcnode.headers.elements import first_item, items, number, text
-from qcnode.imaging.grid import Volume
+from qcnode.imaging.grid import MOST_VOXELS, Volume
 from qcnode.imaging.pixels import StoredValues, decode_frame
 from qcnode.imaging.planes import Plane, stack_planes
 
@@ -42,7 +42,7 @@ def read_series(frames: Sequence[FrameRef]) -> SeriesVolume:
     """The volume that `frames` make up, in any order.
 
     Raises Rejected with NOT_MR, MOSAIC, NO_GEOMETRY, SEVERAL_ORIENTATIONS, SINGLE_SLICE, SEVERAL_IMAGES_PER_POSITION, MISSING_SLICE,
-    UNEVEN_SPACING, DIFFERING_MATRIX, FRAME_OF_REFERENCE_DIFFERS or SERIES_UNREADABLE.
+    UNEVEN_SPACING, DIFFERING_MATRIX, FRAME_OF_REFERENCE_DIFFERS, TOO_LARGE or SERIES_UNREADABLE.
     """
     refs = sorted(set(frames), key=lambda ref: (ref.sop_instance_uid, ref.frame_number, ref.path))
     if not refs:
@@ -52,6 +52,8 @@ def read_series(frames: Sequence[FrameRef]) -> SeriesVolume:
         _check_is_mr(header)
     planes = [_plane(headers[ref.path], ref.frame_number) for ref in refs]
     stack = stack_planes(planes)
+    if stack.grid.voxels > MOST_VOXELS:
+        raise Rejected(ReasonCode.TOO_LARGE, f"the images make up {stack.grid.voxels} voxels, more than {MOST_VOXELS}")
     for group in stack.groups:
         _check_same_kind([planes[index].header for index in group])
     slice_of = {index: z for z, group in enumerate(stack.groups) for index in group}

@@ -25,10 +25,10 @@ from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, bu
 from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass
-from pynetdicom.sop_class import Verification, uid_to_service_class
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification, uid_to_service_class
 
-from qcnode.config import Caller, Listen
-from qcnode.dicom_listener import Callers, DicomListener, reject_caller, start_listener
+from qcnode.config import Listen
+from qcnode.dicom_listener import Callers, CollectedDataSet, DicomListener, Rejections, start_listener
 from qcnode.errors import Retryable
 from qcnode.ingest.back_pressure import BackPressure, Cause
 from qcnode.ingest.storage_commitment import SettleOf, commitment_context, commitment_handlers
@@ -86,26 +86,34 @@ def start_storage_scp(
     back_pressure: BackPressure | None = None,
     on_report: SettleOf | None = None,
     on_answer: Callable[[int], None] = lambda _: None,
+    rejections: Rejections | None = None,
 ) -> DicomListener:
     """Listen until `stop` is called; port 0 takes a free one. `on_stored` gets the Study Instance UID of each object that was new.
 
     Without back_pressure, only what the inbox itself has no room for is refused. on_report: keeps reports of Storage Commitment; left out,
-    none are taken. on_answer: gets the status of every C-STORE response.
+    none are taken. on_answer: gets the status of every C-STORE response. rejections: counts the callers that are turned away.
 
-    Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
+    Raises ConfigurationError when the address can not be listened on, or certificate and key can not be used.
     """
-    callers = Callers(listen.callers, "listen")
     contexts = _supported_contexts(listen.sop_classes)
     if on_report is not None:
         contexts.append(commitment_context())
     take_unknown = not listen.sop_classes
     handlers = [
-        (evt.EVT_REQUESTED, check_request, [callers, contexts, take_unknown, back_pressure]),
+        (evt.EVT_REQUESTED, check_request, [contexts, take_unknown, back_pressure]),
         (evt.EVT_SOP_COMMON, route_unknown_classes, [take_unknown]),
         (evt.EVT_C_STORE, _told(handle_store, on_answer), [inbox, now, on_stored, back_pressure]),
         *(() if on_report is None else commitment_handlers(on_report)),
     ]
-    return start_listener(listen, "listen", contexts, handlers)
+    return start_listener(
+        listen,
+        "listen",
+        (),
+        handlers,
+        callers=Callers(listen.callers),
+        everyone=not listen.callers,
+        rejections=rejections,
+    )
 
 
 def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]:
@@ -114,29 +122,21 @@ def _supported_contexts(sop_classes: Iterable[str]) -> list[PresentationContext]
     return [build_context(uid, _PREFERRED_SYNTAXES) for uid in (Verification, *dict.fromkeys(storage))]
 
 
-def check_request(
-    event: evt.Event,
-    callers: Callers[Caller],
-    contexts: list[PresentationContext],
-    take_unknown: bool,
-    back_pressure: BackPressure | None,
-) -> None:
-    """Before negotiation: reject a caller that is not configured, or whose objects can not be taken for now; offer unknown Storage classes.
+def check_request(event: evt.Event, contexts: list[PresentationContext], take_unknown: bool, back_pressure: BackPressure | None) -> None:
+    """Before negotiation: reject a caller whose objects can not be taken for now; offer what is known, and the unknown Storage classes.
 
-    Who asks for C-ECHO alone is always answered.
+    Who asks for C-ECHO alone, or reports commitment, is always answered: neither fills the disk.
     """
     association = event.assoc
-    if callers and callers.of(association) is None:
-        reject_caller(association)
-        return
-    causes = back_pressure.causes() if back_pressure is not None and _asked(association) != {Verification} else frozenset()
+    stores = not _asked(association) <= {Verification, StorageCommitmentPushModel}
+    causes = back_pressure.causes() if back_pressure is not None and stores else frozenset()
     if causes:
         is_congested = causes <= {Cause.OBJECTS, Cause.CASES}
         association.acse.send_reject(*(TEMPORARY_CONGESTION if is_congested else LOCAL_LIMIT_EXCEEDED))
         association.kill()
-    elif take_unknown:
-        unknown = [build_context(uid, _PREFERRED_SYNTAXES) for uid in _unknown_storage_classes(association)]
-        association.acceptor.supported_contexts = [*contexts, *unknown]
+        return
+    unknown = _unknown_storage_classes(association) if take_unknown else ()
+    association.acceptor.supported_contexts = [*contexts, *(build_context(uid, _PREFERRED_SYNTAXES) for uid in unknown)]
 
 
 def route_unknown_classes(event: evt.Event, take_unknown: bool) -> Mapping[str, SOPClassCommonExtendedNegotiation]:
@@ -183,6 +183,9 @@ def handle_store(
     back_pressure: BackPressure | None,
 ) -> int:
     """Answer one C-STORE request: its status (PS3.4 B.2.3). 0x0000 only after the object is durable."""
+    if isinstance(event.request.DataSet, CollectedDataSet) and event.request.DataSet.is_too_large:
+        _log.warning("object refused with %04XH: larger than listen.maximum_object_mb", OUT_OF_RESOURCES)
+        return OUT_OF_RESOURCES
     if back_pressure is not None and back_pressure.causes():
         return OUT_OF_RESOURCES
     try:

@@ -7,20 +7,20 @@ PS3.3 forbids, and nobody knows which of them the query segmentation belongs to.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 
+from qcnode.errors import Rejected
+from qcnode.headers import read_dataset
 from qcnode.headers.canonical import canonical_elements, canonical_value, is_group_length, pixel_bytes, transfer_syntax_of
+from qcnode.headers.codestreams import check_matrix, encoded_frame
 from qcnode.headers.elements import BROKEN_ELEMENT
 
 Outcome = Literal["same", "routine", "conflict"]
@@ -75,7 +75,7 @@ DECISIVE = (
 
 _ROUTINE_ANYWHERE = frozenset({"FrameVOILUTSequence", "WindowCenter", "WindowWidth"})
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_UNREADABLE = (*BROKEN_ELEMENT, InvalidDicomError, zlib.error)
+_UNREADABLE = (*BROKEN_ELEMENT, Rejected)
 
 
 def compare(first: Path, second: Path, *, decode_frame: DecodeFrame | None = None) -> Outcome:
@@ -87,7 +87,7 @@ def compare(first: Path, second: Path, *, decode_frame: DecodeFrame | None = Non
     lossless JPEG.
     """
     try:
-        one, other = dcmread(first), dcmread(second)
+        one, other = read_dataset(first), read_dataset(second)
         if any(_content(one, keyword) != _content(other, keyword) for keyword in DECISIVE):
             return "conflict"
         if not _pixels_are_equal(one, other, decode_frame):
@@ -130,5 +130,9 @@ def _described_alike(one: Dataset, other: Dataset) -> bool:
 
 
 def _decode_with_pydicom(dataset: Dataset, frame_number: int) -> npt.NDArray[Any]:
-    values, _ = get_decoder(transfer_syntax_of(dataset)).as_array(dataset, index=frame_number - 1)
+    syntax = transfer_syntax_of(dataset)
+    check_matrix(dataset.Rows, dataset.Columns)
+    if syntax.is_encapsulated:
+        encoded_frame(dataset, frame_number - 1, syntax)  # raises where its matrix is not the data set's
+    values, _ = get_decoder(syntax).as_array(dataset, index=frame_number - 1)
     return values

@@ -25,6 +25,7 @@ _HEADINGS = {
     EventKind.DECIDED: "Final decisions",
     EventKind.GIVEN_UP: "Deliveries given up",
     EventKind.OLDEST_OPEN: "Cases that have waited long",
+    EventKind.OLDEST_DELIVERY: "Deliveries that have waited long",
     EventKind.DRIFT: "Drift of the predictions",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,6 +10,7 @@ from qcnode.config.notifications import Notifications
 from qcnode.notify.rules import Rules
 from qcnode.review import Review
 from qcnode.store.notices import Event, EventKind, NewNotice, Notices
+from qcnode.store.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,20 @@ class Watch:
         event = Event(EventKind.OLDEST_OPEN, now.astimezone(UTC).date().isoformat(), now, facts)  # once a day
         late = tuple(rule for rule in rules if hours > rule.hours)
         self.notices.add(Rules(self.settings.model_copy(update={"rules": late}))(event), now)
+
+    def look_at_deliveries(self, outbox: Outbox, taken_is_enough: Collection[str]) -> None:
+        """Each rule about the oldest open delivery has its own number of hours; each destination is told of once a day."""
+        rules = [rule for rule in self.settings.rules if rule.when == "oldest-delivery"]
+        if not rules:
+            return
+        now = self.now()
+        for destination, waiting in outbox.open_deliveries(taken_is_enough).items():
+            hours = (now - waiting.oldest).total_seconds() / 3600
+            late = tuple(rule for rule in rules if hours > rule.hours)
+            facts = {"destination": destination, "hours": round(hours, 1), "waiting": waiting.number}
+            subject = f"{destination}/{now.astimezone(UTC).date().isoformat()}"
+            event = Event(EventKind.OLDEST_DELIVERY, subject, now, facts)
+            self.notices.add(Rules(self.settings.model_copy(update={"rules": late}))(event), now)
 
     def look_for_drift(self) -> None:
         """Every finding is an event of its own."""

@@ -121,7 +121,7 @@ def open_database(directory: Path) -> Database:
     """
     directory = directory.absolute()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"storage.directory can not be created: {error.strerror}") from error
     engine = create_engine(f"sqlite:///{directory / FILE_NAME}", pool_size=8, max_overflow=64, connect_args={"timeout": _BUSY_SECONDS})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -25,9 +27,11 @@ DELIVERY_MOVES: Moves = {
     "DEAD": frozenset({"PENDING", "DROPPED"}),  # an administrator asks for another try, or gives it up
     "DROPPED": frozenset({"PENDING"}),
 }
+UNASKED: Mapping[str, Any] = MappingProxyType({"commitment": None, "transaction_uid": None, "commitment_until": None})
+"""The columns of a delivery whose destination is to be asked for a commitment anew."""
+
 UNDELIVERED = ("PENDING", "SENDING")
 """The states in which the destination does not have it yet, and it still goes on by itself."""
-
 KIND_ORDER = {"error_map": 0, "summary": 1, "report": 2, "key_object": 3, "decision": 4}
 """Within a case and destination what refers to others goes behind them; decisions also behind those that they replace."""
 
@@ -78,3 +82,13 @@ def held_delivery(delivery: Delivery, working: str) -> ColumnElement[bool]:
     """The row still belongs to the claim that gave `delivery`."""
     ours = held(delivery_table, working=working, owner=delivery.owner or "", attempts=delivery.attempts)
     return (delivery_table.c.delivery_id == delivery.delivery_id) & ours
+
+
+def is_open(taken_is_enough: Collection[str]) -> ColumnElement[bool]:
+    """The destination does not provably have it, and nobody has dropped it; what is dead or unproven is open until somebody acts.
+
+    taken_is_enough: destinations that are not asked for proof (deliver.opening.unproven_by_choice).
+    """
+    columns = delivery_table.c
+    enough = columns.state.in_(("DELIVERED", "PROVING")) & columns.destination.in_(taken_is_enough)
+    return columns.state.not_in(("PROVEN", "DROPPED")) & ~enough

@@ -30,12 +30,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedCase:
-    """A case that one worker is at until `lease_until`. `attempts` counts the claims, this one included."""
+    """A case that one worker is at until `lease_until`. `attempts` counts the claims, this one included.
+
+    last_error: how the last attempt that failed did so; None where none did, or where the node ended during it.
+    """
 
     case: Case
     owner: str
     attempts: int
     lease_until: datetime
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,9 @@ class Jobs:
         columns = claim_columns(case_table, working="RUNNING", owner=owner, lease_until=now + lease)
         claim = update(case_table).where(case_table.c.case_id == oldest).values(columns)
         with self._database.begin() as connection:
-            row = connection.execute(claim.returning(case_table.c.content, case_table.c.attempts)).one_or_none()
-        return None if row is None else ClaimedCase(case_of(row.content, self._database), owner, row.attempts, now + lease)
+            given = (case_table.c.content, case_table.c.attempts, case_table.c.last_error)
+            row = connection.execute(claim.returning(*given)).one_or_none()
+        return None if row is None else ClaimedCase(case_of(row.content, self._database), owner, row.attempts, now + lease, row.last_error)
 
     def extend(self, claimed: ClaimedCase, now: datetime, lease: timedelta) -> ClaimedCase:
         """Keep a claim for longer. Raises LeaseLost."""
@@ -129,6 +130,12 @@ class Jobs:
     def retry(self, claimed: ClaimedCase, error: str, now: datetime, back_off: timedelta) -> None:
         """Give a case back, to be tried again after `back_off`. `error` holds no patient data. Raises LeaseLost."""
         columns = {"state": "PENDING", "owner": None, "lease_until": None, "next_attempt_at": now + back_off, "last_error": error}
+        with self._database.begin() as connection:
+            _leave(connection, claimed, columns)
+
+    def give_back(self, claimed: ClaimedCase, now: datetime) -> None:
+        """Give a case back as if it had not been claimed. Raises LeaseLost."""
+        columns = {"state": "PENDING", "owner": None, "lease_until": None, "next_attempt_at": now, "attempts": claimed.attempts - 1}
         with self._database.begin() as connection:
             _leave(connection, claimed, columns)
 

@@ -7,13 +7,13 @@ the node may go on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, Table, and_, cast, exists, func, literal, select
+from sqlalchemy import ColumnElement, Connection, String, Table, and_, cast, exists, func, literal, or_, select
 
 from qcnode.case import ResultObject
 from qcnode.store import audit
@@ -36,6 +36,7 @@ OBJECTS_AT_ONCE = 2000
 CASES_AT_ONCE = 200
 
 _IN_WORK = ("PENDING", "RUNNING")
+_NOT_TAKEN = ("PENDING", "SENDING", "DEAD", "DROPPED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class ObjectEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEntry:
-    """One object on its way to one destination. `state`: outbox.DELIVERY_MOVES."""
+    """One object on its way to one destination. `state`: delivery.DELIVERY_MOVES."""
 
     delivery_id: int
     destination: str
@@ -59,6 +60,12 @@ class DeliveryEntry:
     path: Path
     sha256: str
     state: str
+    last_error: str | None
+
+    @property
+    def was_taken(self) -> bool:
+        """The destination said that it has it."""
+        return self.state not in _NOT_TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,7 @@ class DocumentEntry:
 class CaseEntry:
     """A case with everything that hangs on it. `results`, `deliveries` and `documents` are empty until it is settled.
 
-    results_purged_at: when the files were removed that the paths name, for they had served; None while they are to be there.
+    results_purged_at: when the files of all of these were removed, for they had served.
     """
 
     case_id: str
@@ -120,8 +127,9 @@ class Ledger:
         """How many cases there are, whatever their state."""
         return self._count(case_table, None)
 
-    def under_way(self) -> dict[str, int]:
-        """What the node still has to do, by name; nothing that is zero."""
+    def under_way(self, unproven_by_choice: Collection[str] = ()) -> dict[str, int]:
+        """What the node still has to do, by name; nothing that is zero. unproven_by_choice: destinations that are not asked for proof."""
+        taken = or_(delivery_table.c.state == "PROVING", delivery_table.c.state == "DELIVERED")
         item_waits = and_(item_table.c.state == "DECIDED", item_table.c.passed_on_at.is_(None))
         counted = {
             "objects to index": self._count(object_table, and_(object_table.c.state == "RECEIVED", IN_USE)),
@@ -130,6 +138,8 @@ class Ledger:
             "cases to judge": self._count(case_table, case_table.c.state.in_(_IN_WORK)),
             "decisions to pass on": self._count(item_table, item_waits),
             "deliveries to make": self._count(delivery_table, delivery_table.c.state.in_(("PENDING", "SENDING"))),
+            "deliveries to prove": self._count(delivery_table, taken & delivery_table.c.destination.not_in(unproven_by_choice)),
+            "deliveries that could not be proven": self._count(delivery_table, delivery_table.c.state == "UNPROVEN"),
         }
         return {name: number for name, number in counted.items() if number}
 
@@ -212,6 +222,18 @@ class Ledger:
                 return
             last = rows[-1].case_id
             yield entries
+
+    def not_sent_to(self, destination: str, sop_instance_uids: set[str]) -> set[str]:
+        """Those of the objects that were never queued for the destination."""
+        with self._database.read() as connection:
+            sent = select(delivery_table.c.sop_instance_uid).where(
+                delivery_table.c.destination == destination, delivery_table.c.sop_instance_uid.in_(sop_instance_uids)
+            )
+            return sop_instance_uids.difference(connection.execute(sent).scalars())
+
+    def number_of_deliveries(self) -> int:
+        """How many objects were queued for any destination."""
+        return self._count(delivery_table, None)
 
     def cases_in_work(self) -> set[str]:
         """The cases that wait or are worked on."""

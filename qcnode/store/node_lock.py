@@ -13,7 +13,7 @@ from qcnode.errors import ConfigurationError
 @contextmanager
 def only_node(directory: Path) -> Iterator[None]:
     """Hold the storage directory's lock: two nodes on one directory would take each other's leases. Raises ConfigurationError."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (directory / "node.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

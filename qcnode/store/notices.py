@@ -33,6 +33,7 @@ class EventKind(StrEnum):
     DECIDED = "decided"
     GIVEN_UP = "given-up"
     OLDEST_OPEN = "oldest-open"
+    OLDEST_DELIVERY = "oldest-delivery"
     DRIFT = "drift"
     TEST = "test"
 

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, case, exists, func, select, type_coerce, update
 from sqlalchemy.dialects.sqlite import insert
 
 from qcnode.case import ResultObject
+from qcnode.store import audit
+from qcnode.store.columns import UtcDateTime
 from qcnode.store.database import Database
-from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, Delivery, delivery_of, held_delivery
+from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, UNASKED, Delivery, delivery_of, held_delivery, is_open
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, leave
 from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
 from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
+
+_D = delivery_table.c
+_TAKEN = ("DELIVERED", "PROVING", "UNPROVEN")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDeliveries:
+    """How many deliveries are open, and since when the oldest of them has been on its way, or been taken without proof."""
+
+    number: int
+    oldest: datetime
 
 
 class Outbox:
@@ -71,7 +85,7 @@ class Outbox:
     def delivered(self, delivery: Delivery, now: datetime) -> None:
         """The destination has taken it; whether it has it is for store.proofs to find out, at once. Raises LeaseLost."""
         taken = {"state": "DELIVERED", "delivered_at": now, "next_attempt_at": now, "proof_attempts": 0, "last_error": None}
-        self._leave(delivery, taken)
+        self._leave(delivery, taken | {"proof_since": now})
 
     def retry(self, delivery: Delivery, *, next_attempt_at: datetime, error: str) -> None:
         """It failed for now. `error` holds no patient data. Raises LeaseLost."""
@@ -85,13 +99,40 @@ class Outbox:
             leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "SENDING"), {"state": "DEAD", "last_error": error})
             add_notices(connection, self._announce(Event(EventKind.GIVEN_UP, subject, now, facts)), now)
 
-    def revive(self, delivery_id: int, now: datetime) -> bool:
-        """Try a dead delivery again; its age counts from now. False when it is not dead."""
-        dead = delivery_table.c.state == "DEAD"
-        columns = {"state": "PENDING", "next_attempt_at": now, "created_at": now, "times_missing": 0}
-        with self._database.begin() as connection:
-            change = update(delivery_table).where(delivery_table.c.delivery_id == delivery_id, dead).values(columns)
-            return connection.execute(change.returning(delivery_table.c.delivery_id)).one_or_none() is not None
+    def try_now(self, delivery_id: int, actor: str, now: datetime) -> bool:
+        """An administrator asks for another try, or another look where it was taken: at once, and its age counts from now.
+
+        False where there is nothing to try: it is proven, being worked on, unknown, or its file is gone.
+        """
+        sent = {"state": "PENDING", "created_at": now, "times_missing": 0, **UNASKED}
+        looked_at = {"state": "DELIVERED", "proof_attempts": 0, "proof_since": now, **UNASKED}
+        changes = dict.fromkeys(("PENDING", "DEAD", "DROPPED"), sent) | dict.fromkeys(("DELIVERED", "UNPROVEN"), looked_at)
+        delivery = self.get(delivery_id)
+        if delivery is None or not delivery.path.is_file():
+            return False
+        return self._act(delivery_id, actor, "retry-delivery", {s: c | {"next_attempt_at": now} for s, c in changes.items()}, now)
+
+    def drop(self, delivery_id: int, actor: str, now: datetime) -> bool:
+        """An administrator gives a delivery up; `try_now` takes that back. False where it is neither waiting nor dead."""
+        columns: dict[str, Any] = {"state": "DROPPED"}
+        return self._act(delivery_id, actor, "drop-delivery", {"PENDING": columns, "DEAD": columns}, now)
+
+    def get(self, delivery_id: int) -> Delivery | None:
+        """One delivery, by its number."""
+        with self._database.read() as connection:
+            row = connection.execute(select(delivery_table).where(_D.delivery_id == delivery_id)).one_or_none()
+        return None if row is None else delivery_of(row, self._database)
+
+    def open_deliveries(self, taken_is_enough: Collection[str]) -> dict[str, OpenDeliveries]:
+        """destination -> what it does not provably have, the dead and the unproven included; destinations without any are left out.
+
+        taken_is_enough: destinations that are not asked for proof (deliver.opening.unproven_by_choice).
+        """
+        since = case((_D.state.in_(_TAKEN), func.coalesce(_D.proof_since, _D.delivered_at)), else_=_D.created_at)
+        query = select(_D.destination, func.count().label("number"), type_coerce(func.min(since), UtcDateTime()).label("oldest"))
+        query = query.where(is_open(taken_is_enough)).group_by(_D.destination)
+        with self._database.read() as connection:
+            return {row.destination: OpenDeliveries(row.number, row.oldest) for row in connection.execute(query)}
 
     def list(self, *, state: str | None = None, destination: str | None = None, case_id: str | None = None) -> list[Delivery]:
         """Deliveries, oldest first, of a state, destination or case where given."""
@@ -114,6 +155,17 @@ class Outbox:
     def _leave(self, delivery: Delivery, columns: Mapping[str, Any]) -> None:
         with self._database.begin() as connection:
             leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "SENDING"), columns)
+
+    def _act(self, delivery_id: int, actor: str, action: str, changes: Mapping[str, Mapping[str, Any]], now: datetime) -> bool:
+        """Apply the change of the delivery's present state, and say so in the audit table, in one transaction."""
+        with self._database.begin() as connection:
+            row = connection.execute(select(delivery_table).where(_D.delivery_id == delivery_id)).one_or_none()
+            if row is None or row.state not in changes:
+                return False
+            connection.execute(update(delivery_table).where(_D.delivery_id == delivery_id).values(changes[row.state]))
+            details = {name: getattr(row, name) for name in ("destination", "kind", "case_id", "state", "last_error")}
+            audit.record(connection, at=now, actor=actor, action=action, subject=f"delivery/{delivery_id}", details=details)
+        return True
 
 
 def add_deliveries(

@@ -15,7 +15,7 @@ from sqlalchemy import case, literal, select, update
 from qcnode.commitment import CommitmentReport
 from qcnode.store.columns import UtcDateTime
 from qcnode.store.database import Database
-from qcnode.store.delivery import DELIVERY_MOVES, Delivery, delivery_of, held_delivery
+from qcnode.store.delivery import DELIVERY_MOVES, UNASKED, Delivery, delivery_of, held_delivery
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, leave
 from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
 from qcnode.store.schema import delivery_table
@@ -24,7 +24,6 @@ ASKED, GIVEN, REFUSED, NOT_OFFERED = "ASKED", "GIVEN", "REFUSED", "NOT_OFFERED"
 COMMITMENT_STATES = (ASKED, GIVEN, REFUSED, NOT_OFFERED)
 
 _D = delivery_table.c
-_UNASKED: dict[str, Any] = {"commitment": None, "transaction_uid": None, "commitment_until": None}
 
 
 class Proofs:
@@ -59,11 +58,11 @@ class Proofs:
 
     def not_offered(self, delivery: Delivery) -> Delivery:
         """The destination knows no Storage Commitment. Raises LeaseLost."""
-        return self._change(delivery, _UNASKED | {"commitment": NOT_OFFERED})
+        return self._change(delivery, {**UNASKED, "commitment": NOT_OFFERED})
 
     def unanswered(self, delivery: Delivery) -> Delivery:
         """No report came in time; a later one is none of ours. Raises LeaseLost."""
-        return self._change(delivery, _UNASKED)
+        return self._change(delivery, UNASKED)
 
     def await_report(self, delivery: Delivery) -> None:
         """The request was taken: look again when the report is there, or overdue. Raises LeaseLost."""
@@ -102,7 +101,7 @@ class Proofs:
         """The destination does not have it; its age as a delivery counts from then. Raises LeaseLost."""
         again = {"state": "PENDING", "created_at": next_attempt_at, "next_attempt_at": next_attempt_at, "delivered_at": None}
         again |= {"times_missing": _D.times_missing + 1, "last_error": error}
-        self._leave(delivery, _UNASKED | again)
+        self._leave(delivery, {**UNASKED, **again})
 
     def unproven(self, delivery: Delivery, error: str) -> None:
         """The destination took it and can not be asked. Raises LeaseLost."""
@@ -113,7 +112,7 @@ class Proofs:
         subject = f"delivery/{delivery.delivery_id}/{now.isoformat()}"
         facts = {"destination": delivery.destination, "kind": delivery.kind, "case_id": delivery.case_id}
         with self._database.begin() as connection:
-            columns = _UNASKED | {"state": "DEAD", "last_error": error}
+            columns = {**UNASKED, "state": "DEAD", "last_error": error}
             leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "PROVING"), columns)
             add_notices(connection, self._announce(Event(EventKind.GIVEN_UP, subject, now, facts)), now)
 

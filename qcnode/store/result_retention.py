@@ -1,12 +1,12 @@
 """Which results have served: their files go, the rows of their case stay, with verdict, digests and decisions.
 
-Results are the answer, so that they go only when nobody can still need them: every destination has them, nobody is to decide about them
-any more, and what follows from a decision has been delivered, too.
+Results are the answer, so that they go only when nobody can still need them: every destination provably has them, nobody is to decide
+about them any more, and what follows from a decision has been delivered, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 
 from qcnode.case import Verdict
 from qcnode.store.database import Database
+from qcnode.store.delivery import is_open
 from qcnode.store.schema import case_table, delivery_table, item_table, result_object_table
 
 _DECIDED = ("DECIDED", "SUPERSEDED")
@@ -42,14 +43,15 @@ class RetentionCounts:
 class ResultRetention:
     """The results that can be purged, and those that were."""
 
-    def __init__(self, database: Database, proving: frozenset[str]) -> None:
-        """`proving`: the destinations that are asked for proof; what others have taken counts as delivered."""
+    def __init__(self, database: Database, taken_is_enough: Collection[str] = frozenset()) -> None:
+        """taken_is_enough: destinations that are not asked for proof (deliver.opening.unproven_by_choice)."""
         self._database = database
-        self._proving = proving
+        self._taken_is_enough = taken_is_enough
 
     def served(self, before: datetime, limit: int) -> list[ServedResult]:
         """The oldest results that were settled before `before` and have served; at most `limit` of them."""
-        chosen = select(case_table.c.case_id).where(_has_served(before, self._proving)).order_by(case_table.c.settled_at).limit(limit)
+        served = _has_served(before, self._taken_is_enough)
+        chosen = select(case_table.c.case_id).where(served).order_by(case_table.c.settled_at).limit(limit)
         return self._files(case_table.c.case_id.in_(chosen))
 
     def purge(self, result: ServedResult, report_series_uid: str | None, before: datetime, now: datetime) -> bool:
@@ -60,7 +62,7 @@ class ResultRetention:
         this = case_table.c.case_id == result.case_id
         of_report = (result_object_table.c.case_id == result.case_id) & (result_object_table.c.kind == "report")
         with self._database.begin() as connection:
-            change = update(case_table).where(this, _has_served(before, self._proving)).values(results_purged_at=now)
+            change = update(case_table).where(this, _has_served(before, self._taken_is_enough)).values(results_purged_at=now)
             if connection.execute(change.returning(case_table.c.case_id)).one_or_none() is None:
                 return False
             connection.execute(update(result_object_table).where(of_report).values(series_instance_uid=report_series_uid))
@@ -73,7 +75,7 @@ class ResultRetention:
         old = (case_table.c.state == "DONE") & case_table.c.results_purged_at.is_(None) & (case_table.c.settled_at < before)
         with self._database.read() as connection:
             purged = connection.execute(select(func.count()).where(case_table.c.results_purged_at.is_not(None))).scalar_one()
-            held = connection.execute(select(func.count()).where(old, ~_has_served(before, self._proving))).scalar_one()
+            held = connection.execute(select(func.count()).where(old, ~_has_served(before, self._taken_is_enough))).scalar_one()
         return RetentionCounts(purged, held)
 
     def purged(self, case_ids: Iterable[str]) -> list[ServedResult]:
@@ -101,14 +103,12 @@ class ResultRetention:
         ]
 
 
-def _has_served(before: datetime, proving: frozenset[str]) -> ColumnElement[bool]:
+def _has_served(before: datetime, taken_is_enough: Collection[str]) -> ColumnElement[bool]:
     """Nothing needs the files of a settled case any more. Without a destination they are the only copy, and stay."""
-    taken = delivery_table.c.state.in_(("PROVEN", "DROPPED"))  # an administrator drops what is not to be delivered any more
-    believed = (delivery_table.c.state == "DELIVERED") & delivery_table.c.destination.not_in(proving)
     case_id = case_table.c.case_id
     successor = case_table.alias("successor")
-    undelivered = exists().where(delivery_table.c.case_id == case_id, ~or_(taken, believed))
-    delivered = exists().where(delivery_table.c.case_id == case_id) & ~undelivered
+    unproven = exists().where(delivery_table.c.case_id == case_id, is_open(taken_is_enough))
+    delivered = exists().where(delivery_table.c.case_id == case_id) & ~unproven
     told = and_(item_table.c.state.in_(_DECIDED), or_(item_table.c.state == "SUPERSEDED", item_table.c.passed_on_at.is_not(None)))
     undecided = exists().where(item_table.c.case_id == case_id, ~told)
     succeeded = exists().where(successor.c.predecessor_case_id == case_id, successor.c.state.in_(("PENDING", "RUNNING")))

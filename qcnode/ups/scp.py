@@ -23,7 +23,7 @@ from pynetdicom.sop_class import (
 )
 
 from qcnode.config import Config, StowDestination, Ups, Workstation
-from qcnode.dicom_listener import Callers, DicomListener, reject_caller, start_listener
+from qcnode.dicom_listener import Callers, DicomListener, Rejections, peer_of, start_listener
 from qcnode.errors import Retryable
 from qcnode.report.identity import text_of
 from qcnode.review import Review
@@ -58,26 +58,19 @@ def open_ups_worklist(config: Config, database: Database, review: Review, now: C
     return UpsWorklist(review, UpsSteps(database, step_uid), archive, now)
 
 
-def start_ups_scp(settings: Ups, worklist: UpsWorklist) -> DicomListener:
+def start_ups_scp(settings: Ups, worklist: UpsWorklist, rejections: Rejections | None = None) -> DicomListener:
     """Listen until `stop` is called; port 0 takes a free one.
 
-    Raises ConfigurationError when the address can not be listened on or a caller's address is not an IP address.
+    Raises ConfigurationError when the address can not be listened on, or certificate and key can not be used.
     """
-    callers = Callers(settings.callers, "ups")
+    callers = Callers(settings.callers)
     contexts = [build_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]) for uid in _SOP_CLASSES]
     handlers: list[Any] = [
-        (evt.EVT_REQUESTED, check_request, [callers]),
         (evt.EVT_C_FIND, handle_find, [worklist]),
         (evt.EVT_N_CREATE, refuse_create),
     ]
     handlers += [(event, handle_step, [act, worklist, callers]) for event, act in _ACTS.items()]
-    return start_listener(settings, "ups", contexts, handlers)
-
-
-def check_request(event: evt.Event, callers: Callers[Workstation]) -> None:
-    """Before negotiation: reject a workstation that is not configured."""
-    if callers.of(event.assoc) is None:
-        reject_caller(event.assoc)
+    return start_listener(settings, "ups", contexts, handlers, callers=callers, everyone=False, rejections=rejections)
 
 
 def handle_find(event: evt.Event, worklist: UpsWorklist) -> Iterator[tuple[int, Dataset | None]]:
@@ -107,7 +100,7 @@ def handle_step(
     callers: Callers[Workstation],
 ) -> tuple[int, Dataset | None]:
     """Answer N-GET, N-SET or N-ACTION."""
-    workstation = callers.of(event.assoc)
+    workstation = callers.of(peer_of(event.assoc))
     if workstation is None:
         return answers.NOT_AUTHORIZED, None
     by = Performer(workstation.ae_title, workstation.reader)

@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from qcnode.errors import QCNodeError
-from qcnode.web import account_pages, api, case_pages, overview_pages, queue_pages, sign_in_pages, statics
+from qcnode.web import account_pages, api, caller_pages, case_pages, overview_pages, queue_pages, sign_in_pages, statics
 from qcnode.web.auth import Forbidden, SignInNeeded, Throttled, new_secret
 from qcnode.web.context import WebContext
 from qcnode.web.problems import answer_error
@@ -28,12 +29,14 @@ def create_app(context: WebContext) -> FastAPI:
     app.state.ending = threading.Event()
     app.state.secret = new_secret()
     app.state.templates = make_templates(context)
-    for module in (sign_in_pages, queue_pages, case_pages, overview_pages, account_pages, api, statics):
+    for module in (sign_in_pages, queue_pages, case_pages, overview_pages, account_pages, caller_pages, api, statics):
         app.include_router(module.router)
     app.add_api_route("/health", health, include_in_schema=False)
     for error in (SignInNeeded, Forbidden, Throttled, QCNodeError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(error, answer_error)
-    app.add_middleware(Security)
+    if context.settings.allowed_hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(context.settings.allowed_hosts), www_redirect=False)
+    app.add_middleware(Security, encrypted=context.settings.is_encrypted)
     return app
 
 

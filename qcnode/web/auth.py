@@ -50,12 +50,12 @@ class Principal:
 
 def cookie_name(context: WebContext) -> str:
     """The session cookie. Browsers accept a __Host- cookie over HTTPS only, for this host alone."""
-    return "__Host-qcnode" if context.settings.secure_cookies else "qcnode"
+    return "__Host-qcnode" if context.settings.is_encrypted else "qcnode"
 
 
 def set_cookie(response: Response, context: WebContext, name: str, value: str) -> None:
     """A cookie that no script reads and no other site sends; it goes when the browser is closed."""
-    response.set_cookie(name, value, path="/", httponly=True, samesite="strict", secure=context.settings.secure_cookies)
+    response.set_cookie(name, value, path="/", httponly=True, samesite="strict", secure=context.settings.is_encrypted)
 
 
 def token_for(secret: str, purpose: str) -> str:

@@ -15,6 +15,7 @@ from qcnode.review import Review
 from qcnode.store.accounts import Accounts
 from qcnode.store.audit import Audit
 from qcnode.store.outbox import Outbox
+from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.web.openings import Openings
 from qcnode.web.passwords import Passwords
 from qcnode.web.sign_in_links import SignInLinks
@@ -33,6 +34,7 @@ class WebContext:
     accounts: Accounts
     audit: Audit
     outbox: Outbox
+    rejected_callers: RejectedCallers
     thresholds: Mapping[str, float]
     thumbnails: Path
     now: Callable[[], datetime]

@@ -15,6 +15,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+ONLY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})
 LARGEST_BODY = 64 * 1024
@@ -27,8 +28,10 @@ class Security:
     body larger than any form of ours.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, encrypted: bool) -> None:
+        """`encrypted`: browsers reach the pages by HTTPS, and shall use nothing else from now on."""
         self._app = app
+        self._headers = HEADERS | (ONLY_HTTPS if encrypted else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -39,7 +42,7 @@ class Security:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
+                headers.update(self._headers)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from qcnode.config import Retry
 from qcnode.deliver.destination import DeliveryRefused, Destination
 from qcnode.deliver.refresh import refreshed
-from qcnode.errors import QCNodeError
+from qcnode.errors import QCNodeError, where
 from qcnode.headers import read_header
 from qcnode.store.outbox import Delivery, Outbox
-from qcnode.workers.worker import LEASE, Clock, Unsettled, where
+from qcnode.workers.worker import LEASE, Clock, Unsettled
 
 log = logging.getLogger(__name__)
 

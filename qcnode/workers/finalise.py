@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from qcnode.errors import where
 from qcnode.review import Review
 from qcnode.store.worklist import Item
-from qcnode.workers.worker import Clock, where
+from qcnode.workers.worker import Clock
 
 log = logging.getLogger(__name__)
 

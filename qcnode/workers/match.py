@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
+from qcnode.case import InstanceHeader, Reason, ReasonCode
 from qcnode.config import Matching
 from qcnode.deliver.destination import Destination
-from qcnode.errors import QCNodeError, Rejected
+from qcnode.errors import QCNodeError, Rejected, where
 from qcnode.headers import read_header
 from qcnode.imaging.pixels import decode_frame
 from qcnode.ingest.matching import (
@@ -19,20 +21,22 @@ from qcnode.ingest.matching import (
     MatchOutcome,
     NotApplicable,
     OwnResult,
+    TaskRule,
     Unchanged,
     Waiting,
     match_study,
 )
-from qcnode.ingest.variants import compare
+from qcnode.ingest.variants import Outcome, compare
 from qcnode.store.inbox import Inbox
-from qcnode.store.inbox_records import DirtyStudy
+from qcnode.store.inbox_records import DirtyStudy, Variant
 from qcnode.store.jobs import Jobs
-from qcnode.tasks import JudgedTask
 from qcnode.workers.worker import Clock
 
 log = logging.getLogger(__name__)
 
 BATCH = 200
+
+_NOT_MATCHED = Reason(ReasonCode.ASSESSMENT_FAILED, "matching failed; the log of the node says where")
 
 
 @dataclass(slots=True)
@@ -41,7 +45,7 @@ class MatchStep:
 
     inbox: Inbox
     jobs: Jobs
-    tasks: Mapping[str, JudgedTask]
+    rules: Sequence[TaskRule]
     settings: Matching
     archive: Destination | None
     now: Clock
@@ -55,17 +59,18 @@ class MatchStep:
     def _index(self) -> bool:
         arrived = self.inbox.unindexed(BATCH)
         for stored in arrived:
-            try:
-                self.inbox.index(stored.object_id, read_header(stored.path))
-            except Rejected as rejection:
-                log.warning("object %s is unreadable: %s", stored.sop_instance_uid, rejection.reason.code)
-                self.inbox.mark_unreadable(stored.object_id, rejection.reason.text)
+            header = _header_or_reason(stored.path)
+            if isinstance(header, Reason):
+                log.warning("object %s is unreadable: %s (%s)", stored.sop_instance_uid, header.code, header.text)
+                self.inbox.mark_unreadable(stored.object_id, header.text)
+            else:
+                self.inbox.index(stored.object_id, header)
         return bool(arrived)
 
     def _compare_variants(self) -> bool:
         variants = self.inbox.variants_to_compare(BATCH)
         for variant in variants:
-            difference = compare(variant.first, variant.second, decode_frame=decode_frame)
+            difference = _difference(variant)
             if difference == "conflict":
                 log.warning("object %s came again with other pixels or geometry", variant.sop_instance_uid)
             self.inbox.settle_variant(variant.object_id, "conflict" if difference == "conflict" else "routine")
@@ -101,14 +106,21 @@ class MatchStep:
         headers = self.inbox.headers_of_study(study_instance_uid)
         first_seen = {q.sop_instance_uid: q.first_seen_at for q in self.jobs.queries(study_instance_uid=study_instance_uid)}
         series = {h.header.series_instance_uid for h in headers if h.header.kind == "image"}
-        outcomes = match_study(
-            headers,
-            [task.rule for task in self.tasks.values()],
-            quiet=quiet,
-            archive_counts=self._archive_counts(study_instance_uid, series),
-            is_overdue=lambda query: query in first_seen and self._is_overdue(first_seen[query]),
-            earlier=[EarlierCase.of(case) for case in self.jobs.cases_of_study(study_instance_uid)],
-        )
+        counts = self._archive_counts(study_instance_uid, series)
+        earlier = [EarlierCase.of(case) for case in self.jobs.cases_of_study(study_instance_uid)]
+        outcomes: list[MatchOutcome]
+        try:
+            outcomes = match_study(
+                headers,
+                self.rules,
+                quiet=quiet,
+                archive_counts=counts,
+                is_overdue=lambda query: query in first_seen and self._is_overdue(first_seen[query]),
+                earlier=earlier,
+            )
+        except Exception as error:  # noqa: BLE001  whatever its headers lead to, the other studies must be matched
+            log.error("a study can not be matched: %s", where(error))
+            outcomes = [Waiting(h.header.sop_instance_uid, _NOT_MATCHED) for h in headers if h.header.kind == "seg"]
         for outcome in outcomes:
             self._keep(outcome, study_instance_uid)
 
@@ -140,3 +152,21 @@ class MatchStep:
             self.jobs.record_query(outcome.sop_instance_uid, study, "RESULT", None, self.now())
         elif isinstance(outcome, Unchanged):
             log.debug("case %s stands: images of it were purged", outcome.case_id[:12])
+
+
+def _header_or_reason(path: Path) -> InstanceHeader | Reason:
+    """The file's header, or why there is none: an object that breaks its reader must not keep those behind it from being looked at."""
+    try:
+        return read_header(path)
+    except Rejected as rejection:
+        return rejection.reason
+    except Exception as error:  # noqa: BLE001
+        return Reason(ReasonCode.SERIES_UNREADABLE, f"reading failed: {where(error)}")
+
+
+def _difference(variant: Variant) -> Outcome:
+    try:
+        return compare(variant.first, variant.second, decode_frame=decode_frame)
+    except Exception as error:  # noqa: BLE001  as above
+        log.error("object %s can not be compared: %s", variant.sop_instance_uid, where(error))
+        return "conflict"

@@ -12,11 +12,11 @@ from qcnode.commitment import Settle
 from qcnode.config import Retry
 from qcnode.deliver.content import canonical_digest
 from qcnode.deliver.destination import CannotCommit, CannotRetrieve, Destination
-from qcnode.errors import QCNodeError
+from qcnode.errors import QCNodeError, where
 from qcnode.headers import header_of, read_dataset
 from qcnode.store.delivery import Delivery
 from qcnode.store.proofs import ASKED, GIVEN, REFUSED, Proofs
-from qcnode.workers.worker import LEASE, Clock, where
+from qcnode.workers.worker import LEASE, Clock
 
 log = logging.getLogger(__name__)
 

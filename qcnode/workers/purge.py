@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from qcnode.config import Matching, Storage
-from qcnode.errors import QCNodeError
+from qcnode.errors import QCNodeError, where
 from qcnode.headers import read_header
 from qcnode.store.inbox import Inbox
 from qcnode.store.result_retention import ResultRetention, ServedResult
 from qcnode.store.retention import Served
-from qcnode.workers.worker import Clock, where
+from qcnode.workers.worker import Clock
 
 log = logging.getLogger(__name__)
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from qcnode.errors import Retryable
+from qcnode.errors import Retryable, where
 from qcnode.store.leases import LeaseLost
 
 log = logging.getLogger(__name__)
@@ -23,13 +21,17 @@ LEASE = timedelta(minutes=15)
 
 
 class Worker(threading.Thread):
-    """Calls `step` as long as it finds work, then sleeps until `wake` is set or `idle_seconds` are over."""
+    """Calls `step` as long as it finds work, then sleeps until `wake` is set or `idle_seconds` are over.
 
-    def __init__(self, name: str, step: Callable[[], bool], *, idle_seconds: float = 1.0) -> None:
+    lease: the longest that a step may take.
+    """
+
+    def __init__(self, name: str, step: Callable[[], bool], *, idle_seconds: float = 1.0, lease: timedelta = LEASE) -> None:
         super().__init__(name=name, daemon=True)
         self.wake = threading.Event()
         self._step = step
         self._idle_seconds = idle_seconds
+        self._lease = lease
         self._ended = threading.Event()
         self._step_began: float | None = None  # monotonic seconds; None between steps
 
@@ -37,7 +39,7 @@ class Worker(threading.Thread):
     def is_well(self) -> bool:
         """Whether the thread is alive and its step has not taken longer than a lease, after which the work is somebody else's."""
         began = self._step_began
-        return self.is_alive() and (began is None or time.monotonic() - began < LEASE.total_seconds())
+        return self.is_alive() and (began is None or time.monotonic() - began < self._lease.total_seconds())
 
     def run(self) -> None:
         """The loop; ends after the step during which `stop` was called."""
@@ -86,10 +88,3 @@ class Unsettled:
             with suppress(LeaseLost):
                 self._endings[0]()
             self._endings.pop(0)
-
-
-def where(error: BaseException) -> str:
-    """Type and innermost place of an error, without its text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"

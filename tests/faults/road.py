@@ -14,11 +14,11 @@ from settled_node import receive
 from qcnode.config import Matching, Retry
 from qcnode.deliver.destination import Check, Destination
 from qcnode.ingest.matching import ContrastRule, TaskRule
+from qcnode.judging.here import JudgeHere
 from qcnode.store.database import Database, open_database
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
-from qcnode.tasks import JudgedTask
 from qcnode.workers.assess import AssessStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.guard import Guard
@@ -61,20 +61,19 @@ class Road:
         self.inbox, self.jobs, self.outbox = Inbox(self.database, directory, 0), Jobs(self.database), Outbox(self.database)
         judge = judge_that_says(prediction(0.4), MARGIN)
         card = judge.predictor.card
-        rules = tuple(ContrastRule(c.name, c.series_rule.series_description, c.series_rule.exclude, None) for c in card.contrasts)
-        tasks = {"cardiac-sax": JudgedTask(TaskRule("cardiac-sax", card.structure_list(), card.tissue_list(), rules), judge)}
+        contrasts = tuple(ContrastRule(c.name, c.series_rule.series_description, c.series_rule.exclude, None) for c in card.contrasts)
+        rules = [TaskRule("cardiac-sax", card.structure_list(), card.tissue_list(), contrasts)]
         self.match = MatchStep(
-            inbox=self.inbox, jobs=self.jobs, tasks=tasks, settings=Matching(), archive=None, now=self.clock, on_case=lambda: None
+            inbox=self.inbox, jobs=self.jobs, rules=rules, settings=Matching(), archive=None, now=self.clock, on_case=lambda: None
         )
         every = frozenset({"report", "error_map", "summary"})
         self.assess = AssessStep(
             jobs=self.jobs,
-            tasks=tasks,
+            judge=JudgeHere({"cardiac-sax": judge}, "test"),
             results=results or directory / "results",
             wanted_kinds={destination.name: every for destination in destinations},
             owner="w",
             now=self.clock,
-            version="test",
             on_result=lambda: None,
             guard=Guard(self.inbox, self.clock),
         )

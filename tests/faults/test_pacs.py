@@ -221,7 +221,7 @@ def test_a_web_archive_that_fails(tmp_path: Path, good: DemoPacs, status: int | 
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self._body()
             if faulty.is_set() and status is None:
                 gone.wait(2)
                 return
@@ -231,6 +231,16 @@ def test_a_web_archive_that_fails(tmp_path: Path, good: DemoPacs, status: int | 
 
         def do_GET(self) -> None:
             self._answer(200, [])
+
+        def _body(self) -> bytes:
+            if self.headers["Content-Length"]:
+                return self.rfile.read(int(self.headers["Content-Length"]))
+            body = b""
+            while size := int(self.rfile.readline(), 16):  # in chunks (RFC 9112 section 7.1)
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
 
         def _answer(self, code: int, content: object) -> None:
             encoded = json.dumps(content).encode()

@@ -16,5 +16,5 @@ def phantom() -> PhantomStudy:
 
 @pytest.fixture
 def pacs(tmp_path: Path) -> Iterator[DemoPacs]:
-    with DemoPacs(tmp_path / "pacs") as archive:
+    with DemoPacs(tmp_path / "pacs", commits_to={}) as archive:
         yield archive

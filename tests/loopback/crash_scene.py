@@ -1,4 +1,4 @@
-"""An archive, a sender and a node that is killed, again and again on one storage directory; and the judgement on what is there afterwards."""
+"""An archive, a sender and a node that is killed, again and again on one storage directory; and the judgement on what is there then."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from qcnode.clock import utc_now
 from qcnode.config import Config, load_config
 from qcnode.demo.pacs import DemoPacs
 from qcnode.review import Review
-from qcnode.store.database import Database, open_database, open_for_reading
+from qcnode.store.database import open_database
+from qcnode.store.jobs import Jobs
 from qcnode.store.ledger import Ledger
 from qcnode.store.notices import Notices
 from qcnode.store.worklist import Decision, Judgement, Worklist
 
 READER = "jane"
 SECRET_VARIABLE = "QCNODE_CRASH_SECRET"
-PRELOADED = ("qcnode.node", "qcnode.cli", "qcnode.pipeline", "qcnode.audit.run", "dying_serve")
+PRELOADED = ("qcnode.node", "qcnode.cli", "qcnode.pipeline", "qcnode.judging.here", "qcnode.audit.run", "qcnode.assess.inference")
 _DOUBLES = ("two-cases-in-work", "two-answers", "answer-surplus")
 
 
@@ -62,8 +63,8 @@ class Scene:
     pacs: DemoPacs
     receiver: Receiver
     context: Any
+    port: int
     process: Any = None
-    port: int = field(default_factory=free_port)
     studies: list[SmallStudy] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> digest of the data set
     kills: int = 0
@@ -77,7 +78,7 @@ class Scene:
             "listen": {"port": self.port},
             "storage": {"directory": str(self.folder / "node"), "minimum_free_mb": 1, "keep_ignored_hours": 0},
             "matching": {"quiet_seconds": 0.3},
-            "destinations": [destination | {"key_object": True, "timeout_seconds": 5}],
+            "destinations": [destination | {"summary_image": False, "commitment": True, "timeout_seconds": 5}],
             "retry": {"first_seconds": 0.2, "longest_seconds": 1},
             "review": {"hold_minutes": 0},
             "notifications": {"channels": [channel], "rules": [{"when": when, "channels": ["hook"]} for when in ("flagged", "decided")]},
@@ -87,7 +88,7 @@ class Scene:
         self.config_file.write_text(yaml.safe_dump(sections))
         self.config: Config = load_config(self.config_file)
         self.storage = self.config.storage.directory
-        open_database(self.storage).close()
+        self.database = open_database(self.storage)
 
     # ------------------------------------------------------------ the node
 
@@ -108,10 +109,14 @@ class Scene:
             self.process.join()
             self.kills += 1
 
-    def dies_of(self, death: Death, seconds: float = 40) -> bool:
-        """Whether the node killed itself at this step, within so many seconds."""
-        self.process.join(seconds)
-        fired = self.process.exitcode == -signal.SIGKILL and self.marker.exists() and self.marker.read_text() == death.step
+    def dies_of(self, death: Death, seconds: float = 60) -> bool:
+        """Whether somebody was killed at this step, within so many seconds: the node, or the process that judges."""
+        if death.victim == "node":
+            self.process.join(seconds)
+        else:
+            self.wait_until(self.marker.exists, seconds, f"death at {death.step!r}")
+        is_dead = self.process.exitcode == -signal.SIGKILL
+        fired = is_dead == (death.victim == "node") and self.marker.exists() and self.marker.read_text() == death.step
         self.kills += fired
         return fired
 
@@ -139,33 +144,31 @@ class Scene:
 
     def decide(self) -> bool:
         """A reader rejects the first item that waits; False where there is none."""
-        with self._database() as database:
-            worklist = Worklist(database)
-            review = Review(worklist, self.config.review)
-            for item in worklist.list("OPEN")[:1]:
-                review.claim(item.item_id, READER, utc_now())
-                review.decide(item.item_id, READER, Judgement(Decision.REJECT), utc_now())
-                return True
+        review = Review(Worklist(self.database), self.config.review)
+        for item in Worklist(self.database).list("OPEN")[:1]:
+            review.claim(item.item_id, READER, utc_now())
+            review.decide(item.item_id, READER, Judgement(Decision.REJECT), utc_now())
+            return True
         return False
 
     # ------------------------------------------------------------ afterwards
 
     def come_to_rest(self, seconds: float = 90) -> None:
         """Send again until everything is acknowledged, and wait until nothing is under way."""
-        self.wait_until(lambda: all([self.send(study) for study in self.studies]), seconds, "acknowledged studies")
+        for study in self.studies:
+            self.wait_until(lambda study=study: self.send(study), seconds, "acknowledged studies")
         self.wait_until(self._rests, seconds, "rest")
 
-    def judge(self) -> Verdict:
-        """Hold everything against what was sent: the command `qcnode audit`, the archive, its log, and what was told."""
+    def judge(self, *, offline: bool) -> Verdict:
+        """Hold everything against what was sent: the command `qcnode audit`, the archive, its log, and what was told.
+
+        offline: `qcnode audit` asks the archive nothing, which takes its time for everything that was ever sent.
+        """
         verdict = Verdict()
-        for finding in self._audit():
+        for finding in self._audit(offline):
             (verdict.doubled if finding["code"] in _DOUBLES else verdict.lost).append(f"{finding['code']} {finding['subject']}")
-        database = open_for_reading(self.storage)
-        try:
-            self._judge_objects(database, verdict)
-            self._judge_answers(Ledger(database), verdict)
-        finally:
-            database.close()
+        self._judge_objects(verdict)
+        self._judge_answers(Ledger(self.database), verdict)
         digests: dict[str, set[str]] = {}
         for record in self.pacs.stores():
             digests.setdefault(record.sop_instance_uid, set()).add(record.sha256)
@@ -176,22 +179,22 @@ class Scene:
         end = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < end, f"no {what} within {seconds} s: {self._under_way()}\n{self.log_tail()}"
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-25:]) if self.log.exists() else ""
 
-    def _audit(self) -> list[dict[str, str]]:
+    def _audit(self, offline: bool) -> list[dict[str, str]]:
         said = self.folder / "audit.json"
-        process = self.context.Process(target=audit, args=(self.config_file, said))
+        process = self.context.Process(target=audit, args=(self.config_file, said, offline))
         process.start()
-        process.join(120)
+        process.join(300)
         findings: list[dict[str, str]] = json.loads(said.read_text()[said.read_text().index("{") :])["findings"]
         assert process.exitcode == (1 if findings else 0), said.read_text()
         return findings
 
-    def _judge_objects(self, database: Database, verdict: Verdict) -> None:
-        with database.read() as connection:
+    def _judge_objects(self, verdict: Verdict) -> None:
+        with self.database.read() as connection:
             rows = connection.exec_driver_sql("SELECT sop_instance_uid, dataset_sha256 FROM stored_object").all()
         kept = {(row[0], row[1]) for row in rows}
         verdict.lost += [f"object {uid} was acknowledged" for uid, digest in self.acknowledged.items() if (uid, digest) not in kept]
@@ -205,7 +208,8 @@ class Scene:
         flagged, decided = set(), set()
         for case in (case for batch in ledger.cases() for case in batch if case.state == "DONE"):
             answered[case.query_sop_instance_uid] += 1
-            due.update(written.sop_instance_uid for written in (*case.results, *case.documents))
+            due.update(written.sop_instance_uid for written in case.results if written.kind in ("report", "error_map"))
+            due.update(document.sop_instance_uid for document in case.documents)
             if {"report", "error_map"} - {written.kind for written in case.results}:
                 verdict.lost.append(f"case {case.case_id} has no report or no error map")
             flagged.add(case.case_id)
@@ -228,21 +232,19 @@ class Scene:
             verdict.doubled.append(f"{len(told) - expected} events more were told than there are")
 
     def _rests(self) -> bool:
-        assert self.process.is_alive(), f"qcnode serve ended: {self.log_tail()}"
+        assert self.process.is_alive(), f"qcnode serve ended ({self.process.exitcode}): {self.log_tail()}"
         return not self._under_way()
 
     def _under_way(self) -> dict[str, int]:
-        database = open_for_reading(self.storage)
-        try:
-            waiting = Ledger(database).under_way()
-            states = Worklist(database).counts()
-            untold = sum(n for counts in Notices(database).counts().values() for state, n in counts.items() if state != "SENT")
-            answered = sum(1 for batch in Ledger(database).cases() for case in batch if case.state == "DONE")
-        finally:
-            database.close()
-        unanswered = sum(len(study.queries) for study in self.studies) - answered
-        more = {"decisions held": states.get("HELD", 0), "notices to tell": untold, "queries to answer": unanswered}
-        return waiting | {name: number for name, number in more.items() if number > 0}
+        waiting = Ledger(self.database).under_way()
+        if waiting:
+            return waiting
+        held = Worklist(self.database).counts().get("HELD", 0)
+        untold = sum(n for counts in Notices(self.database).counts().values() for state, n in counts.items() if state != "SENT")
+        judged = Jobs(self.database).counts().cases.get("DONE", 0)
+        unanswered = sum(len(study.queries) for study in self.studies) - judged
+        more = {"decisions held": held, "notices to tell": untold, "queries to answer": unanswered}
+        return {name: number for name, number in more.items() if number > 0}
 
     def _listens(self, begun: int) -> bool:
         """Whether the log, from the byte `begun` on, says so: a probing connection would be an association that never comes."""
@@ -255,14 +257,6 @@ class Scene:
         length = int.from_bytes(content[140:144], "little")
         return sha256(content[144 + length :]).hexdigest()
 
-    @contextmanager
-    def _database(self) -> Iterator[Database]:
-        database = open_database(self.storage)
-        try:
-            yield database
-        finally:
-            database.close()
-
 
 def _head(path: Path) -> pydicom.Dataset:
     return pydicom.dcmread(path, stop_before_pixels=True)
@@ -272,9 +266,11 @@ def _head(path: Path) -> pydicom.Dataset:
 def open_scene(folder: Path, context: Any) -> Iterator[Scene]:
     """A scene with its archive and its receiver of notices; the node is killed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    with DemoPacs(folder / "pacs") as pacs, web_receiver() as receiver:
-        scene = Scene(folder, pacs, receiver, context)
+    port = free_port()
+    with DemoPacs(folder / "pacs", commits_to={"QCNODE": ("127.0.0.1", port)}) as pacs, web_receiver() as receiver:
+        scene = Scene(folder, pacs, receiver, context, port)
         try:
             yield scene
         finally:
             scene.kill()
+            scene.database.close()

@@ -7,6 +7,7 @@ from dying_serve import Death
 _FILES, _INBOX, _MATCH = "qcnode.store.object_files", "qcnode.store.inbox", "qcnode.workers.match"
 _JOBS, _OUTBOX, _NOTICES = "qcnode.store.jobs", "qcnode.store.outbox", "qcnode.store.notices"
 _REPORTS = "qcnode.store.decision_reports"
+_PROOFS, _REQUEST = "qcnode.store.proofs", "qcnode.deliver.request_commitment"
 
 RECEIVING = (
     Death("receive: nothing written", f"{_FILES}:ObjectFiles.write_temporary", "before", 2),
@@ -37,6 +38,9 @@ JUDGING = (
     Death("judge: verdict.json written, nothing flushed", "qcnode.pipeline:write_outcome", "after"),
     Death("judge: flushed, not renamed", "pathlib:Path.rename", "before", path="*.unfinished"),
     Death("judge: renamed, directory not flushed", "pathlib:Path.rename", "after", path="*.unfinished"),
+    Death("judging process: network begun", "qcnode.assess.inference:QCPredictor.predict", "before", victim="caller"),
+    Death("judging process: result files half written", "qcnode.report.results:write_object", "after", victim="caller"),
+    Death("judging process: result in place, node not told", "qcnode.pipeline:_settle", "after", victim="caller"),
     Death("settle: nothing kept", f"{_JOBS}:Jobs.settle", "before"),
     Death("settle: worklist item written, not committed", f"{_JOBS}:add_item", "after"),
     Death("settle: notices written, not committed", f"{_JOBS}:add_notices", "after"),
@@ -51,6 +55,17 @@ DELIVERING = (
     Death("deliver: C-STORE about to be sent", "pynetdicom.association:Association.send_c_store", "before", 3),
     Death("deliver: C-STORE answered, not settled", "pynetdicom.association:Association.send_c_store", "after", 2),
     Death("deliver: settled", f"{_OUTBOX}:Outbox.delivered", "after", 2),
+)
+PROVING = (
+    Death("prove: claimed", f"{_PROOFS}:Proofs.claim", "after", returned=True),
+    Death("prove: transaction kept, commitment not requested", f"{_PROOFS}:Proofs.ask", "after"),
+    Death("prove: commitment requested, not noted", f"{_REQUEST}:StorageCommitment.ask", "after"),
+    Death("prove: commitment pending", f"{_PROOFS}:Proofs.await_report", "after"),
+    Death("prove: report received, not kept", f"{_PROOFS}:Proofs.report", "before"),
+    Death("prove: report kept, not answered", f"{_PROOFS}:Proofs.report", "after"),
+    Death("prove: about to be read back", "qcnode.deliver.c_store:CStore.retrieve", "before", 2),
+    Death("prove: read back, not settled", "qcnode.deliver.c_store:CStore.retrieve", "after"),
+    Death("prove: proven", f"{_PROOFS}:Proofs.proven", "after"),
 )
 TELLING = (
     Death("tell: notice claimed", f"{_NOTICES}:Notices.claim", "after", returned=True),
@@ -67,7 +82,7 @@ DECIDING = (
     Death("decide: passed on", "qcnode.store.worklist:Worklist.passed_on", "after"),
 )
 PURGING = (
-    Death("purge: rows marked, not committed", "qcnode.store.retention:purge_ignored", "after", returned=True),
+    Death("purge: rows marked, not committed", "qcnode.store.retention:purge", "after", returned=True),
     Death("purge: committed, files still there", "pathlib:Path.unlink", "before", path="*/objects/*.dcm"),
     Death("purge: files removed", "pathlib:Path.unlink", "after", path="*/objects/*.dcm"),
 )
@@ -76,4 +91,4 @@ STARTING = (
     Death("start: recovered, leases not given back", "qcnode.node:release_leases", "before"),
     Death("start: before it listens", "qcnode.node:start_storage_scp", "before"),
 )
-STEPS = (*RECEIVING, *MATCHING, *JUDGING, *DELIVERING, *TELLING, *DECIDING, *PURGING, *STARTING)
+STEPS = (*RECEIVING, *MATCHING, *JUDGING, *DELIVERING, *PROVING, *TELLING, *DECIDING, *PURGING, *STARTING)

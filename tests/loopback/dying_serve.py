@@ -13,19 +13,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from spare_processes import use_spares
+
+SPARES = 2
+"""Judging processes that a node can have one after the other: one that is killed, and its successor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
     """Where a process kills itself: before or after the `call`-th call of `target`, a dotted name "module:attribute.attribute".
 
-    path: counts only calls whose first argument (after self) is a path like this, or a descriptor of such a file. returned: counts only calls
-    that return something. step: the name under which the table shows it.
+    path: counts only calls one of whose first two arguments is a path like this, or a descriptor of such a file. returned: counts only
+    calls that return something. step: the name under which the table shows it. victim: the node, or whoever comes to the call, which may
+    be the process that judges.
     """
 
     step: str
@@ -34,16 +40,18 @@ class Death:
     call: int = 1
     path: str = ""
     returned: bool = False
+    victim: Literal["node", "caller"] = "node"
 
 
 def serve(config: Path, log: Path, death: Death | None, marker: Path) -> None:
-    """Run the command; the process leaves the death's name in `marker` before it kills itself."""
+    """Run the command; the process leaves the death's name in `marker` before it kills."""
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     _hurry()
     if death is not None:
-        _arm(death, marker)
+        _arm(death, marker, node=os.getpid())
+    use_spares(importlib.import_module("qcnode.judging.process"), SPARES)
     command(["serve", "--config", str(config)])
 
 
@@ -55,15 +63,15 @@ def command(words: list[str]) -> None:
     main()
 
 
-def audit(config: Path, said: Path) -> None:
+def audit(config: Path, said: Path, offline: bool) -> None:
     """`qcnode audit --json`; what it says goes into a file, its exit code is the process's."""
     stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
-    command(["audit", "--json", "--config", str(config)])
+    command(["audit", "--json", "--config", str(config), *(["--offline"] if offline else [])])
 
 
-def _arm(death: Death, marker: Path) -> None:
+def _arm(death: Death, marker: Path, node: int) -> None:
     """Wrap the target. Raises AttributeError where there is none, so that a step that was renamed is seen."""
     module, _, names = death.target.partition(":")
     owner: Any = importlib.import_module(module)
@@ -82,10 +90,10 @@ def _arm(death: Death, marker: Path) -> None:
         if death.path and not any(_is_path(argument, death.path) for argument in arguments[:2]):
             return original(*arguments, **named)
         if death.when == "before" and is_the_call():
-            _die(death, marker)
+            _die(death, marker, node)
         answer = original(*arguments, **named)
         if death.when == "after" and (answer or not death.returned) and is_the_call():
-            _die(death, marker)
+            _die(death, marker, node)
         return answer
 
     setattr(owner, name, wrapped)
@@ -93,14 +101,16 @@ def _arm(death: Death, marker: Path) -> None:
 
 def _is_path(argument: Any, pattern: str) -> bool:
     if isinstance(argument, int) and not isinstance(argument, bool):
-        argument = os.readlink(f"/proc/self/fd/{argument}")
+        argument = Path(f"/proc/self/fd/{argument}").readlink()
     return isinstance(argument, str | Path) and fnmatch(str(argument), pattern)
 
 
-def _die(death: Death, marker: Path) -> None:
+def _die(death: Death, marker: Path, node: int) -> None:
+    if marker.exists():  # the successor of the judging process that was killed
+        return
     marker.write_text(death.step)
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)  # never: the signal ends every thread
+    os.kill(node if death.victim == "node" else os.getpid(), signal.SIGKILL)
+    time.sleep(60)  # never: the signal ends every thread, and the node's end its child
 
 
 def _hurry() -> None:
@@ -108,6 +118,7 @@ def _hurry() -> None:
     from apscheduler.schedulers.background import BackgroundScheduler
 
     from qcnode.assess import inference
+    from qcnode.workers import assess
 
     add_job = BackgroundScheduler.add_job
 
@@ -117,6 +128,7 @@ def _hurry() -> None:
         return add_job(self, job, trigger, **timing)
 
     BackgroundScheduler.add_job = add_soon
+    assess._back_off = lambda _: timedelta(seconds=0.2)
     inference._read_members = lambda *_: ()
     inference.QCPredictor.predict = _say
 

@@ -36,13 +36,14 @@ def wait_until(done: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.05)
 
 
-def node_config(directory: Path, pacs: DemoPacs, *, port: int = 0, quiet_seconds: float = 1.0) -> Config:
+def node_config(directory: Path, pacs: DemoPacs, *, port: int = 0, quiet_seconds: float = 1.0, commitment: bool = False) -> Config:
+    address = {"ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}
     return Config.model_validate(
         {
             "listen": {"port": port},
             "storage": {"directory": str(directory), "minimum_free_mb": 1},
             "matching": {"quiet_seconds": quiet_seconds},
-            "destinations": [{"name": "pacs", "kind": "c-store", "ae_title": pacs.ae_title, "host": "127.0.0.1", "port": pacs.port}],
+            "destinations": [{"name": "pacs", "kind": "c-store", "commitment": commitment} | address],
             "retry": {"first_seconds": 0.2, "longest_seconds": 1},
             "review": {"random_pass_share": 0},
             "web": {"port": 0},

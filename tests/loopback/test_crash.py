@@ -72,7 +72,7 @@ class Scene:
 
     def assert_one_answer(self) -> None:
         wait_until(lambda: bool(answers(self.pacs, self.study, SR)), 120, "report in the archive")
-        wait_until(lambda: set(Outbox(self.database).counts().get("pacs", {})) == {"DELIVERED"}, 60, "settled outbox")
+        wait_until(lambda: set(Outbox(self.database).counts().get("pacs", {})) == {"PROVEN"}, 60, "proven outbox")
         assert self.serving.end() == 0, "SIGTERM ends it cleanly"
         digests = defaultdict(set)
         for record in self.pacs.stores():

@@ -11,6 +11,7 @@ from qcnode.demo.pacs import DemoPacs
 from qcnode.demo.phantom_dicom import PhantomStudy, seg_of
 from qcnode.store.database import open_database
 from qcnode.store.jobs import Jobs
+from qcnode.store.outbox import Outbox
 from qcnode.store.worklist import Worklist
 
 BAD = 1  # index of the displaced query
@@ -49,17 +50,22 @@ def test_every_order_of_arrival_gives_one_case_and_one_answer(tmp_path: Path, pa
 
 
 @pytest.mark.timeout(180)
-def test_good_passes_bad_fails_and_own_results_are_not_judged(tmp_path: Path, pacs: DemoPacs, phantom: PhantomStudy) -> None:
+def test_good_passes_bad_fails_and_own_results_are_proven_and_not_judged(tmp_path: Path, pacs: DemoPacs, phantom: PhantomStudy) -> None:
     study = str(phantom.study.study_instance_uid)
     for dataset in (*phantom.images, *(q.dataset for q in phantom.queries)):
         pacs.keep(dataset)
     directory = tmp_path / "node"
-    with running_node(node_config(directory, pacs)) as node:
+    with running_node(node_config(directory, pacs, commitment=True)) as node:
+        pacs.commitments.peers["QCNODE"] = ("127.0.0.1", node.port)
         pacs.forward(study, "QCNODE", "127.0.0.1", node.port)
         wait_until(lambda: len(answers(pacs, study, SR)) == 3, 120, "three reports")
         jobs = Jobs(open_database(directory))
         verdicts = [jobs.latest_result(str(q.dataset.SOPInstanceUID)).verdict for q in phantom.queries]
         assert verdicts == [Verdict.PASS, Verdict.FAIL, Verdict.FAIL]
+        outbox = Outbox(open_database(directory))
+        wait_until(lambda: set(outbox.counts()["pacs"]) == {"PROVEN"}, 30, "proven deliveries")
+        assert {delivery.proof for delivery in outbox.list()} == {"commitment, read-back"}
+        assert set(pacs.commitments.statuses) == {0x0000}
         # an archive that forwards everything sends our own results back
         before = jobs.counts().cases
         pacs.forward(study, "QCNODE", "127.0.0.1", node.port)

@@ -62,6 +62,11 @@ class Archive:
         wait_for(self._answers, 60, "Orthanc to answer", explain=self.log_tail)
 
     @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
     def dicomweb_url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}/dicom-web"
 

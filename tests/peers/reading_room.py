@@ -163,4 +163,3 @@ def reading_room(folder: Path, cases: dict[str, SentCase]) -> Iterator[ReadingRo
         yield room
     finally:
         node.stop()
-

@@ -47,6 +47,11 @@ class ServedNode:
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
         wait_for(self._echoes, 120, "the node to listen", explain=self.log_tail)
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def outcomes(self) -> dict[str, Outcome]:
         """The settled cases, by the SOP Instance UID of their query SEG."""
         found = [read_outcome(path.parent) for path in self.storage.glob("results/*/*/verdict.json")]
@@ -77,8 +82,8 @@ class ServedNode:
             database.close()
 
     def has_answered(self) -> bool:
-        """Whether every object of every settled case is delivered, and nothing else is on its way."""
-        return self.deliveries() == {"DELIVERED": sum(len(outcome.objects) for outcome in self.outcomes().values())}
+        """Whether every object of every settled case is delivered and proven, and nothing else is on its way."""
+        return self.deliveries() == {"PROVEN": sum(len(outcome.objects) for outcome in self.outcomes().values())}
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another command of the program on this node's configuration."""

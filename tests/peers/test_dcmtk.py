@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from certificates import Authority
 from dicom_objects import new_object, save
 from pydicom import dcmread
 from pydicom.uid import (
@@ -65,8 +66,17 @@ def _peers(require_peers) -> None:
 
 
 @pytest.fixture
-def receiver(tmp_path: Path, study: PhantomStudy, request: pytest.FixtureRequest) -> Iterator[Receiver]:
-    listen = Listen.model_validate({"port": 0, "callers": [Caller(ae_title=CALLER)]} | getattr(request, "param", {}))
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def receiver(tmp_path: Path, study: PhantomStudy, authority: Authority, request: pytest.FixtureRequest) -> Iterator[Receiver]:
+    settings = {"port": 0, "callers": [Caller(ae_title=CALLER)]} | getattr(request, "param", {})
+    if settings.pop("encrypted", False):
+        node = authority.sign("node")
+        settings["tls"] = {"certificate_file": node.certificate, "private_key_file": node.key, "ca_file": authority.ca_file}
+    listen = Listen.model_validate(settings)
     database = open_database(tmp_path / "storage")
     inbox = Inbox(database, tmp_path / "storage", 0)
     server = start_storage_scp(listen, inbox, now=lambda: datetime.now(UTC), on_stored=lambda _: None)
@@ -111,6 +121,17 @@ def encode(paths: list[Path], *command: str) -> None:
 def test_echoscu(receiver: Receiver) -> None:
     done = run("echoscu", "-aet", CALLER, "-aec", "QCNODE", "127.0.0.1", receiver.port)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("receiver", [{"encrypted": True}], indirect=True)
+def test_mutual_tls(receiver: Receiver, files: list[Path], authority: Authority, tmp_path: Path) -> None:
+    own, stranger = authority.sign("dcmtk"), Authority(tmp_path, "Other CA").sign("stranger")
+    done = send(receiver, files[:1], "-R", "+tls", str(own.key), str(own.certificate), "+cf", str(authority.ca_file))
+    assert done.returncode == 0, done.stderr
+    assert len(receiver.received()) == 1
+    for options in (("-ic", "+tla"), ("-ic", "+tls", str(stranger.key), str(stranger.certificate)), ()):
+        assert send(receiver, files[1:2], "-R", *options).returncode != 0
+    assert len(receiver.received()) == 1
 
 
 def test_a_caller_that_is_not_listed_is_rejected(receiver: Receiver, files: list[Path]) -> None:

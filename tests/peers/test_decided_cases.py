@@ -66,7 +66,7 @@ def road(request: pytest.FixtureRequest, orthanc: None, phantom: PhantomStudy, t
         (item,) = node.worklist()
         decided(node, item.item_id)
         objects = len(road.outcome("bad").objects)
-        wait_for(lambda: node.deliveries() == {"DELIVERED": objects + 1}, 90, "the decision to be delivered", explain=node.log_tail)
+        wait_for(lambda: node.deliveries() == {"PROVEN": objects + 1}, 90, "the decision to be delivered", explain=node.log_tail)
         yield road
 
 

@@ -4,7 +4,7 @@ Times are timezone-aware UTC. Paths inside of the node's storage directory are s
 """
 
 from qcnode.store.schema.base import metadata
-from qcnode.store.schema.people import account_table, audit_table, session_table
+from qcnode.store.schema.people import account_table, audit_table, rejected_caller_table, session_table
 from qcnode.store.schema.road import (
     IN_USE,
     case_table,
@@ -30,6 +30,7 @@ __all__ = [
     "object_table",
     "query_table",
     "reading_table",
+    "rejected_caller_table",
     "result_object_table",
     "session_table",
     "study_table",

@@ -1,8 +1,8 @@
-"""The tables of who may sign in, who has, and who did what."""
+"""The tables of who may sign in, who has, who did what, and who was turned away."""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, String
+from sqlalchemy import Column, ForeignKey, Index, Integer, String, UniqueConstraint
 
 from qcnode.store.columns import UtcDateTime
 from qcnode.store.schema.base import table
@@ -28,6 +28,23 @@ session_table = table(
         Column("last_seen_at", UtcDateTime, nullable=False),
     ),
     Index("session_by_account", "account_id"),
+)
+
+rejected_caller_table = table(
+    "rejected_caller",
+    (
+        Column("rejected_caller_id", Integer, primary_key=True),
+        Column("listener", String, nullable=False),
+        Column("reason", String, nullable=False),  # rejection.REASONS
+        Column("address", String, nullable=False),
+        Column("calling_ae_title", String, nullable=False),  # a stranger's text
+        Column("called_ae_title", String, nullable=False),
+        Column("count", Integer, nullable=False),
+        Column("first_at", UtcDateTime, nullable=False),
+        Column("last_at", UtcDateTime, nullable=False),
+    ),
+    UniqueConstraint("listener", "reason", "address", "calling_ae_title", "called_ae_title", name="rejected_caller_once"),
+    Index("rejected_caller_by_time", "last_at"),
 )
 
 audit_table = table(

@@ -14,6 +14,7 @@ STATEMENTS = (
         f"ALTER TABLE delivery ADD COLUMN {name} VARCHAR"
         for name in ("proof_since", "commitment", "transaction_uid", "commitment_until", "proof", "proven_at")
     ),
+    "UPDATE delivery SET proof_since = strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now') WHERE state = 'DELIVERED'",
     "CREATE UNIQUE INDEX delivery_by_transaction ON delivery (transaction_uid)",
 )
 

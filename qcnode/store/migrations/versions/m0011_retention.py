@@ -3,7 +3,7 @@
 from qcnode.store.migrations import apply
 
 revision = "0011_retention"
-down_revision = "0009_proofs"
+down_revision = "0010_rejected_callers"
 
 STATEMENTS = (
     "ALTER TABLE judged_case ADD COLUMN results_purged_at VARCHAR",
