@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
-from road import Road, Taker
+from faulty_road import Road, Taker
 from small_study import small_study
 from store_samples import at, put_item, receive
 

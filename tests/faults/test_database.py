@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from road import Road, Taker
+from faulty_road import Road, Taker
 from senders import OUT_OF_RESOURCES, STORED, Sender, small_mr
 from small_study import small_study
 from store_samples import at, receive

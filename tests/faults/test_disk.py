@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from faulty_road import Road, Taker
 from pydicom import Dataset
-from road import Road, Taker
 from senders import OUT_OF_RESOURCES, STORED, Sender, small_mr
 from small_disk import PAGE, SmallDisk, small_disk
 from small_study import small_study

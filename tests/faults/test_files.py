@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from road import Road, Taker
+from faulty_road import Road, Taker
 from small_study import SmallStudy, small_study
 
 from qcnode.audit.run import audit

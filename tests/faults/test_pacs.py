@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from road import Road
+from faulty_road import Road
 from small_study import small_study
 
 from qcnode.config import CStoreDestination, Retry, StowDestination
