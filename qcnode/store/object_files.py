@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -50,6 +51,14 @@ class ObjectFiles:
     def relative_path(self, sha256: str) -> str:
         """Where the file with this digest lies, relative to the directory."""
         return f"objects/{sha256[:2]}/{sha256[2:]}.dcm"
+
+    def is_intact(self, path: Path) -> bool:
+        """Whether the placed file `path` holds the bytes that it is named by. Raises OSError where the disk fails."""
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == path.parent.name + path.stem
+        except FileNotFoundError:
+            return False
 
     def temporary_files(self) -> Iterator[Path]:
         """Every file that was not placed."""
