@@ -110,12 +110,18 @@ class Scene:
             self.process.join()
             self.kills += 1
 
-    def dies_of(self, death: Death, seconds: float = 120) -> bool:
-        """Whether somebody was killed at this step, within so many seconds: the node, or the process that judges."""
+    def dies_of(self, death: Death, study: SmallStudy | None, seconds: float = 120) -> bool:
+        """Whether somebody was killed at this step, within so many seconds: the node, or the process that judges.
+
+        study: what is sent until then, again and again as far as it is not acknowledged.
+        """
+        end = time.monotonic() + seconds
+        while self.process.is_alive() and not self.marker.exists() and time.monotonic() < end:
+            if study is not None:
+                self.send(study)
+            self.process.join(0.2)
         if death.victim == "node":
-            self.process.join(seconds)
-        else:
-            self.wait_until(self.marker.exists, seconds, f"death at {death.step!r}")
+            self.process.join(5)
         is_dead = self.process.exitcode == -signal.SIGKILL
         fired = is_dead == (death.victim == "node") and self.marker.exists() and self.marker.read_text() == death.step
         self.kills += fired
