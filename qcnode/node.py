@@ -24,8 +24,8 @@ from qcnode.errors import ConfigurationError
 from qcnode.ingest.back_pressure import BackPressure, Marks
 from qcnode.ingest.matching import TaskRule
 from qcnode.ingest.storage_scp import start_storage_scp
-from qcnode.judging.opening import open_judge
-from qcnode.judging.process import JudgingProcess
+from qcnode.judging.opening import open_comparison, open_judge
+from qcnode.judging.process import ComparingProcess, JudgingProcess
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
@@ -60,6 +60,9 @@ from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import LEASE, Worker
 
 log = logging.getLogger(__name__)
+
+LONGEST_COMPARISON_SECONDS = 120.0
+"""Two files that take longer to compare are taken to be different."""
 
 
 def _sampling(review: ReviewSettings) -> Sampling:
@@ -138,8 +141,9 @@ class Node:
         judge = JudgingProcess(
             partial(open_judge, config), deadline_seconds=config.inference.deadline_seconds, memory_mb=config.inference.memory_mb
         )
+        compare = ComparingProcess(partial(open_comparison, config.logging), deadline_seconds=LONGEST_COMPARISON_SECONDS)
         announce = Rules(config.notifications)
-        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, rules, judge)
+        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, rules, judge, compare)
         workers += self._notifying(Notices(database))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
@@ -156,7 +160,8 @@ class Node:
         for worker in workers:
             worker.start()
             started.callback(worker.join)
-        started.callback(judge.stop)
+        for process in (judge, compare):
+            started.callback(process.stop)
         for worker in workers:
             started.callback(worker.stop)
         scheduler.start()
@@ -239,7 +244,7 @@ class Node:
         log.info("figures and health are at http://%s:%d/", settings.host, server.port)
 
     def _workers(
-        self, jobs: Jobs, outbox: Outbox, inbox: Inbox, rules: list[TaskRule], judge: JudgingProcess
+        self, jobs: Jobs, outbox: Outbox, inbox: Inbox, rules: list[TaskRule], judge: JudgingProcess, compare: ComparingProcess
     ) -> tuple[MatchStep, list[Worker]]:
         """The matching step, and the workers: matching first, then assessing, then one per destination."""
         config = self._config
@@ -289,6 +294,7 @@ class Node:
             archive=destinations[config.matching.archive] if config.matching.archive else None,
             now=utc_now,
             on_case=assessing.wake.set,
+            compare=compare,
         )
         return match, [Worker("match", match), assessing, *delivering]
 
