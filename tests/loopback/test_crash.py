@@ -126,7 +126,7 @@ def test_stopped_and_killed_while_it_judges(scene: Scene) -> None:
     judging = scene.children()
     scene.serving.kill()
     assert jobs.counts().cases == {"RUNNING": 1}
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in judging), 5, "end of the judging process")
+    wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in judging), 5, "end of the judging process")
     scene.start()
     assert set(sent) <= scene.held()
     scene.assert_one_answer()
