@@ -111,7 +111,7 @@ def test_killed_while_it_receives(scene: Scene) -> None:
     scene.assert_one_answer()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 def test_stopped_and_killed_while_it_judges(scene: Scene) -> None:
     sent = scene.forward()
     jobs = Jobs(scene.database)
