@@ -45,7 +45,7 @@ def read_trace(path: Path) -> list[Call]:
             continue
         thread = int(match["pid"])
         if match["name"] and line.endswith("<unfinished ...>"):
-            begun[thread] = (number, match["name"], match["arguments"].removesuffix("<unfinished ...>"))
+            begun[thread] = (number, match["name"], match["arguments"].removesuffix("<unfinished ...>").rstrip())
         elif match["name"]:
             calls.append(_call(thread, match["name"], number, number, match["arguments"]))
         elif thread in begun:
