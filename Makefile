@@ -5,7 +5,7 @@ TORCH  := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test contract lint security sbom soak clean
+.PHONY: help demo test contract lint fuzz security sbom soak clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: $(VENV)/.dev-ready  ## install the development tools too and run every tes
 
 contract: $(VENV)/.dev-ready  ## ask the API several hundred made-up requests for each call (minutes); CONTRACT_EXAMPLES=1000 for more
 	QCNODE_CONTRACT_EXAMPLES=$(or $(CONTRACT_EXAMPLES),200) $(VENV)/bin/python -m pytest -n 0 tests/test_web_contract.py
+
+fuzz: $(VENV)/.dev-ready  ## break objects in FUZZ_OBJECTS=10000 ways over a folder and over the network, garbage for the ports; FUZZ_ARGS="--real FOLDER"
+	PYTHONPATH=.:tests $(VENV)/bin/python tests/fuzz/run.py --objects $(or $(FUZZ_OBJECTS),10000) $(FUZZ_ARGS)
 
 lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .

@@ -30,9 +30,7 @@ from qcnode.judging.process import JudgingProcess
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
-from qcnode.observe.health import Health
-from qcnode.observe.metrics import Tally, Watched, make_registry
-from qcnode.observe.server import MonitoringServer
+from qcnode.observe.metrics import Tally
 from qcnode.review import Review
 from qcnode.sampling import Sampling
 from qcnode.schedule import open_schedule, reset_timers, set_quiet_timer
@@ -52,6 +50,7 @@ from qcnode.store.result_retention import ResultRetention
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
+from qcnode.watching import open_audit_trail, start_monitoring
 from qcnode.web.server import WebServer, start_web
 from qcnode.workers.assess import AssessStep
 from qcnode.workers.clock import ClockStep
@@ -148,6 +147,10 @@ class Node:
         announce = Rules(config.notifications)
         match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, rules, judge)
         workers += self._notifying(Notices(database))
+        if config.audit_log.enabled:
+            trail = open_audit_trail(config, database, utc_now)
+            started.callback(trail.stop)
+            workers.append(Worker("audit trail", trail))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
         no_proof = unproven_by_choice(config)
@@ -199,7 +202,10 @@ class Node:
         if config.ups.enabled:
             listeners["ups"] = self._start_ups(started, scheduler, database, review, rejections)
         if config.monitoring.enabled:
-            self._start_monitoring(started, database, workers, listeners, answered)
+            monitoring = start_monitoring(config, database, workers, listeners, answered, utc_now)
+            started.callback(monitoring.stop)
+            self.monitoring_port = monitoring.port
+            log.info("figures and health are at http://%s:%d/", config.monitoring.host, monitoring.port)
         if config.web.enabled:
             web = start_web(config, database, review, utc_now, __version__)
             started.callback(web.stop)
@@ -232,24 +238,6 @@ class Node:
         self.ups_port = listener.port
         log.info("the worklist listens for workstations as %s on %s:%d", settings.ae_title, settings.host, listener.port)
         return listener
-
-    def _start_monitoring(
-        self, started: ExitStack, database: Database, workers: list[Worker], listeners: dict[str, DicomListener], answered: Tally
-    ) -> None:
-        storage, settings = self._config.storage, self._config.monitoring
-
-        def working() -> dict[str, bool]:
-            return {worker.name: worker.is_well for worker in workers}
-
-        def listening() -> dict[str, bool]:
-            return {name: listener.is_listening for name, listener in listeners.items()}
-
-        health = Health(database, working, listening, storage.minimum_free_mb * 2**20, timedelta(hours=settings.oldest_case_hours), utc_now)
-        registry = make_registry(Watched(database, storage.directory, answered, working, utc_now, __version__))
-        server = MonitoringServer(settings, registry, health)
-        started.callback(server.stop)
-        self.monitoring_port = server.port
-        log.info("figures and health are at http://%s:%d/", settings.host, server.port)
 
     def _workers(
         self, jobs: Jobs, outbox: Outbox, inbox: Inbox, rules: list[TaskRule], judge: JudgingProcess

@@ -112,7 +112,7 @@ def test_a_review_that_could_not_work_is_refused(tmp_path: Path, text: str, said
             "destinations: [{name: a, kind: c-store, ae_title: A, host: h, port: 1, read_back: c-move, tls: {enabled: true}}]",
             "with tls use c-get",
         ),
-        ("destinations: [{name: a, kind: stow-rs, url: u, private_key_file: a}]", "needs certificate_file"),
+        ("destinations: [{name: a, kind: stow-rs, url: 'http://pacs', private_key_file: a}]", "needs certificate_file"),
     ],
 )
 def test_doors_that_would_stand_open_are_refused(tmp_path: Path, text: str, said: str) -> None:

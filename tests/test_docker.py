@@ -52,6 +52,15 @@ def test_the_image_runs_what_the_project_pins_and_not_as_root() -> None:
     assert user[-1] != "0"
 
 
+def test_the_node_can_not_change_its_image_or_gain_rights(composition: dict) -> None:
+    node = composition["services"]["qcnode"]
+    assert node["read_only"] is True
+    assert node["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in node["security_opt"]
+    assert not {"privileged", "cap_add", "devices", "network_mode", "pid"} & set(node)
+    assert [volume for volume in node["volumes"] if not volume.endswith(":ro")] == ["qcnode:/var/lib/qcnode"]
+
+
 def test_the_rule_that_forwards_names_the_modality_of_the_archive() -> None:
     archive = json.loads((DOCKER / "orthanc.json").read_text())
     (script,) = archive["LuaScripts"]

@@ -145,6 +145,17 @@ def test_the_readme_lists_every_command() -> None:
     assert set(re.findall(r"\w+", listed["worklist"].split("--")[0])) == set(program.commands["worklist"].commands)
 
 
+def test_files_that_the_documentation_points_to_are_there() -> None:
+    """What a text calls proven is proven by a test that exists."""
+    named = {
+        (page.name, path)
+        for page in (ROOT / "docs").glob("*.md")
+        for path in re.findall(r"`((?:tests|qcnode|docker)/[\w/]+(?:\.py|\.lua|/)?)`", page.read_text())
+    }
+    assert ("security.md", "tests/test_secrets.py") in named
+    assert sorted(n for n in named if not (ROOT / n[1]).exists()) == []
+
+
 def test_the_proxy_example_passes_on_what_qcnode_relies_on() -> None:
     (example,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs/security.md").read_text(), re.DOTALL)
     for directive in ("Host $host", "X-Forwarded-For $remote_addr", f'{LOGGED_IN} ""'):

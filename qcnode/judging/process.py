@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
+import subprocess  # nosec B404  # one fixed command, the judging process
 import sys
 import threading
 from collections.abc import Callable
@@ -92,7 +92,7 @@ class _Child:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-P", "-m", CHILD_MODULE, str(theirs.fileno()), str(os.getpid())]
         with theirs:
-            self.process = subprocess.Popen(  # noqa: S603  nothing of the command comes from outside
+            self.process = subprocess.Popen(  # noqa: S603  # nosec B603  # nothing of the command comes from outside
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # whatever a library prints goes to the log

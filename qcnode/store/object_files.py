@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from qcnode.durable import flush
+
 
 class ObjectFiles:
     """`objects/<2 hex digits>/<62 hex digits>.dcm` below `directory`; `incoming/` holds what is not yet whole."""
@@ -21,7 +23,7 @@ class ObjectFiles:
         for first in range(256):
             (self._objects / f"{first:02x}").mkdir(parents=True, exist_ok=True)
         for folder in (self._objects, directory):
-            fsync_directory(folder)
+            flush(folder)
 
     def free_bytes(self) -> int:
         """What the file system still takes from us."""
@@ -44,7 +46,7 @@ class ObjectFiles:
         """Rename a temporary file to its final path, durably. Raises OSError."""
         path = self.directory / self.relative_path(sha256)
         os.replace(temporary, path)  # noqa: PTH105 - the same call whatever the Path class
-        fsync_directory(path.parent)
+        flush(path.parent)
 
     def relative_path(self, sha256: str) -> str:
         """Where the file with this digest lies, relative to the directory."""
@@ -66,12 +68,3 @@ class ObjectFiles:
         """The relative path of every placed file."""
         for path in self._objects.glob("*/*"):
             yield str(path.relative_to(self.directory))
-
-
-def fsync_directory(directory: Path) -> None:
-    """Make the directory's entries durable: a rename is not, before."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from qcnode.errors import QCNodeError, Rejected, where
 from qcnode.headers import read_header
 from qcnode.headers.particulars import read_particulars
 from qcnode.judging.assignment import Assignment, CaseJudge, JudgingStopped
+from qcnode.log_fields import note
 from qcnode.outcome import CaseResult, Outcome, result_objects
 from qcnode.report.inputs import Predecessor
 from qcnode.sampling import NO_SAMPLING, Sampling
@@ -57,6 +58,8 @@ class AssessStep:
         claimed = self.jobs.claim(self.owner, self.now(), self.lease)
         if claimed is None:
             return False
+        case = claimed.case
+        note(case_id=case.case_id, study_instance_uid=case.study_instance_uid, sop_instance_uid=case.query.sop_instance_uid)
         try:
             self._assess(claimed)
         except LeaseLost:
@@ -65,7 +68,7 @@ class AssessStep:
             self.unsettled.settle(lambda: self.jobs.give_back(claimed, self.now()))
         except Exception as error:  # noqa: BLE001  whatever a case does to us, it must not stop the others
             text = str(error) if isinstance(error, QCNodeError) else where(error)
-            log.error("case %s, attempt %d: %s", claimed.case.case_id[:12], claimed.attempts, text)
+            log.error("case %s, attempt %d: %s", claimed.case.case_id[:12], claimed.attempts, text, extra={"event": "case-failed"})
             at, back_off = self.now(), _back_off(claimed.attempts)
             self.unsettled.settle(lambda: self.jobs.retry(claimed, text, at, back_off))
         return True
@@ -82,7 +85,9 @@ class AssessStep:
         predecessor, announce = self._predecessor(claimed), any("key_object" in kinds for kinds in self.wanted_kinds.values())
         outcome = self.judge(Assignment(case, directory, created, predecessor, announce))
         self.jobs.settle(claimed, settled_result(case, outcome, directory, self.sampling), self.wanted_kinds, self.now())
-        log.info("case %s: %s %s", case.case_id[:12], outcome.verdict, ", ".join(r.code for r in outcome.reasons))
+        log.info(
+            "case %s: %s %s", case.case_id[:12], outcome.verdict, ", ".join(r.code for r in outcome.reasons), extra={"event": "case-judged"}
+        )
         self.on_result()
 
     def _predecessor(self, claimed: ClaimedCase) -> Predecessor | None:

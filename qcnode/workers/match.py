@@ -27,6 +27,7 @@ from qcnode.ingest.matching import (
     match_study,
 )
 from qcnode.ingest.variants import Outcome, compare
+from qcnode.log_fields import note
 from qcnode.store.inbox import Inbox
 from qcnode.store.inbox_records import DirtyStudy, Variant
 from qcnode.store.jobs import Jobs
@@ -61,7 +62,8 @@ class MatchStep:
         for stored in arrived:
             header = _header_or_reason(stored.path)
             if isinstance(header, Reason):
-                log.warning("object %s is unreadable: %s (%s)", stored.sop_instance_uid, header.code, header.text)
+                text = "object %s is unreadable: %s (%s)"
+                log.warning(text, stored.sop_instance_uid, header.code, header.text, extra={"event": "object-unreadable"})
                 self.inbox.mark_unreadable(stored.object_id, header.text)
             else:
                 self.inbox.index(stored.object_id, header)
@@ -103,6 +105,7 @@ class MatchStep:
 
     def match(self, study_instance_uid: str, *, quiet: bool) -> None:
         """Match one study with all that is at hand, and keep what came out."""
+        note(study_instance_uid=study_instance_uid, case_id=None)
         headers = self.inbox.headers_of_study(study_instance_uid)
         first_seen = {q.sop_instance_uid: q.first_seen_at for q in self.jobs.queries(study_instance_uid=study_instance_uid)}
         series = {h.header.series_instance_uid for h in headers if h.header.kind == "image"}
@@ -139,8 +142,15 @@ class MatchStep:
 
     def _keep(self, outcome: MatchOutcome, study: str) -> None:
         if isinstance(outcome, Matched):
+            note(case_id=outcome.case.case_id)
             if self.jobs.put_case(outcome.case, self.now()):
-                log.info("case %s: %s, evidence %s", outcome.case.case_id[:12], outcome.case.task, outcome.case.completeness_evidence)
+                log.info(
+                    "case %s: %s, evidence %s",
+                    outcome.case.case_id[:12],
+                    outcome.case.task,
+                    outcome.case.completeness_evidence,
+                    extra={"event": "case-found"},
+                )
                 self.on_case()
         elif isinstance(outcome, Waiting):
             self.jobs.record_query(outcome.query_sop_instance_uid, study, "WAITING", outcome.reason, self.now())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from qcnode.errors import Retryable, where
+from qcnode.log_fields import log_scope
 from qcnode.store.leases import LeaseLost
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class Worker(threading.Thread):
             self.wake.clear()
             self._step_began = time.monotonic()
             try:
-                busy = self._step()
+                with log_scope():
+                    busy = self._step()
                 told = None
             except Exception as error:  # noqa: BLE001  the loop must go on, whatever one step met
                 busy = False
