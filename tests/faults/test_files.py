@@ -140,7 +140,7 @@ def test_damaged_weights_are_not_started_with(tmp_path: Path, damage: str) -> No
     DAMAGES[damage](max(folder.iterdir(), key=lambda path: path.stat().st_size))
     sections = {"listen": {"port": 0}, "web": {"port": 0}, "storage": {"directory": str(tmp_path / "node")}}
     config = Config.model_validate(sections | {"tasks": {"cardiac-sax": {"weights": str(folder)}}})
-    with pytest.raises(ConfigurationError, match="is not the file that model_card.json describes"):
+    with pytest.raises(ConfigurationError, match=r"is not the file that model_card\.json describes"):
         Node(config).start()
     shutil.rmtree(folder)
     shutil.copytree(weights_directory("cardiac-sax"), folder)
