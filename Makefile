@@ -5,10 +5,10 @@ TORCH  := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test contract lint fuzz security sbom soak clean
+.PHONY: help demo test contract crash-matrix lint fuzz security sbom soak clean
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=$(PYTHON) (3.11 or newer) makes the environment $(VENV)"
 
 demo: $(VENV)/.run-ready  ## install qcnode and run its main job on phantoms: archive, node, verdicts, worklist in the browser until Ctrl-C
@@ -22,6 +22,9 @@ contract: $(VENV)/.dev-ready  ## ask the API several hundred made-up requests fo
 
 fuzz: $(VENV)/.dev-ready  ## break objects in FUZZ_OBJECTS=10000 ways over a folder and over the network, garbage for the ports; FUZZ_ARGS="--real FOLDER"
 	PYTHONPATH=.:tests $(VENV)/bin/python tests/fuzz/run.py --objects $(or $(FUZZ_OBJECTS),10000) $(FUZZ_ARGS)
+
+crash-matrix: $(VENV)/.dev-ready  ## kill the node at every named step three times and at 200 random moments, and print what was lost or doubled (an hour)
+	$(VENV)/bin/python tests/loopback/crash_matrix.py $(CRASH_ARGS)
 
 lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sqlite3
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from time import sleep
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 from sqlalchemy import event
@@ -288,6 +291,20 @@ def test_a_worker_that_ended_or_hangs_is_noticed() -> None:
         worker.stop()
         worker.join(10)
     assert not patient.is_well, "ended"
+
+
+def test_the_documentation_names_the_figures_that_there_are(watch: Watch) -> None:
+    page = (Path(__file__).parent.parent / "docs/operations.md").read_text()
+    chapter = page[page.index("## Metrics") : page.index("## Health")]
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", chapter, re.MULTILINE)
+    scrape, rules = [yaml.safe_load(textwrap.dedent(block)) for block in blocks if block.strip()]
+    assert scrape["scrape_configs"][0]["job_name"] == "qcnode"
+    alerts = rules["groups"][0]["rules"]
+    assert all(alert["expr"] for alert in alerts)
+    families = {family.name for family in text_string_to_metric_families(watch.get("/metrics")[1])}
+    named = set(re.findall(r"qcnode_\w+", re.sub(r"qcnode\.token", "", chapter)))
+    assert {name.removesuffix("_total") for name in named} == families
+    assert {name for alert in alerts for name in re.findall(r"qcnode_\w+", alert["expr"])} <= named
 
 
 def test_a_node_is_watched(tmp_path: Path) -> None:
