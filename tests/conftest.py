@@ -27,6 +27,7 @@ _LONGEST_FIRST = (
     "peers/test_orthanc.py",
     "peers/test_ohif.py",
     "loopback/",
+    "fuzz/",
     "peers/",
     "test_real_hearts.py",
     "test_memory.py",

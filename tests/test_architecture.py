@@ -7,7 +7,20 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "commitment", "errors", "log_fields", "tissues", "headers", "outcome", "uids", "regions", "rejection", "sampling"}
+BOTTOM = {
+    "case",
+    "commitment",
+    "durable",
+    "errors",
+    "headers",
+    "log_fields",
+    "outcome",
+    "regions",
+    "rejection",
+    "sampling",
+    "tissues",
+    "uids",
+}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -35,6 +48,7 @@ ALLOWED = {
     "rejection": set(),
     "uids": set(),
     "log_fields": set(),
+    "durable": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
     "config": {"case", "errors"},

@@ -62,7 +62,7 @@ def header_of(dataset: Dataset) -> InstanceHeader:
         raise Rejected(ReasonCode.SERIES_UNREADABLE, "the file names no SOP class or no SOP instance: empty or truncated")
     segments = _segments(dataset)
     kind = _kind(dataset, uids["SOPClassUID"], segments)
-    frames = () if kind == "other" else read_frames(dataset)
+    frames = read_frames(dataset)
     references = _references(dataset) if segments else []
     return InstanceHeader(
         sop_class_uid=uids["SOPClassUID"],

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from qcnode.errors import Retryable
-from qcnode.store.database import Database
+from qcnode.store.database import Database, DatabaseBusy
 from qcnode.store.delivery import UNDELIVERED
 from qcnode.store.standing import Standing, read_standing
 
@@ -59,8 +58,8 @@ class Health:
     def _writable(self) -> Finding:
         try:
             self.database.check_writable()
-        except Retryable as error:
-            return Finding("database", "failed", str(error))
+        except DatabaseBusy:
+            return Finding("database", "warning", "busy")
         except Exception as error:  # noqa: BLE001  whatever is wrong with it: the node is not ready
             return Finding("database", "failed", f"can not be written: {type(error).__name__}")
         return Finding("database", "ok", "can be written")

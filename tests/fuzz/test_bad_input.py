@@ -19,7 +19,7 @@ from part10 import dataset_start
 from run import FORBIDDEN
 from watch import Walker
 
-FILES, NETWORK, GARBAGE = range(1000, 1060), range(2000, 2040), range(40)
+FILES, NETWORK, GARBAGE = range(1000, 1040), range(2000, 2025), range(20)
 
 
 @pytest.fixture(scope="module")
