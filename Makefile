@@ -5,10 +5,10 @@ TORCH  := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test contract lint security sbom soak clean
+.PHONY: help demo test contract crash-matrix lint fuzz security sbom soak clean
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=$(PYTHON) (3.11 or newer) makes the environment $(VENV)"
 
 demo: $(VENV)/.run-ready  ## install qcnode and run its main job on phantoms: archive, node, verdicts, worklist in the browser until Ctrl-C
@@ -19,6 +19,12 @@ test: $(VENV)/.dev-ready  ## install the development tools too and run every tes
 
 contract: $(VENV)/.dev-ready  ## ask the API several hundred made-up requests for each call (minutes); CONTRACT_EXAMPLES=1000 for more
 	QCNODE_CONTRACT_EXAMPLES=$(or $(CONTRACT_EXAMPLES),200) $(VENV)/bin/python -m pytest -n 0 tests/test_web_contract.py
+
+fuzz: $(VENV)/.dev-ready  ## break objects in FUZZ_OBJECTS=10000 ways over a folder and over the network, garbage for the ports; FUZZ_ARGS="--real FOLDER"
+	PYTHONPATH=.:tests $(VENV)/bin/python tests/fuzz/run.py --objects $(or $(FUZZ_OBJECTS),10000) $(FUZZ_ARGS)
+
+crash-matrix: $(VENV)/.dev-ready  ## kill the node at every named step three times and at 200 random moments, and print what was lost or doubled (an hour)
+	$(VENV)/bin/python tests/loopback/crash_matrix.py $(CRASH_ARGS)
 
 lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .

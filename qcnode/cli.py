@@ -82,9 +82,11 @@ def assess(
     """
     from qcnode.directory import assess_directory, find_headers
     from qcnode.judging.here import JudgeHere, load_judges
+    from qcnode.observe.logging import set_up_logging
     from qcnode.tasks import load_tasks
 
     settings = load_config(config) if config else Config()
+    set_up_logging(settings.logging)  # pydicom's warnings quote the elements that they are about
     found = find_headers(directory)
     if not found.segmentations:
         errors.print(f"No SEG under {escape(str(directory))}: {len(found.headers)} other DICOM objects, {found.unreadable} other files.")

@@ -14,6 +14,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from qcnode.config import Observers
+from qcnode.durable import flush
 from qcnode.errors import Retryable
 from qcnode.outcome import ReaderDecision
 from qcnode.regions import MarkedRegion, read_regions
@@ -22,7 +23,6 @@ from qcnode.report.results import write_object
 from qcnode.report.write_decision import DecisionInputs, Observer, write_decision
 from qcnode.store.decision_reports import KIND, DecisionReports
 from qcnode.store.items import Item
-from qcnode.store.object_files import fsync_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class DecisionReporting:
                 )
             )
             written = write_object(KIND, document, unreported.path)
-            fsync_directory(unreported.path.parent)
+            flush(unreported.path.parent)
         except (OSError, InvalidDicomError) as error:
             raise Retryable(f"the document about a decision can not be written ({type(error).__name__})") from error
         self.reports.queue(item, unreported.number, written, str(document.SeriesInstanceUID), self.wanted_kinds, now)

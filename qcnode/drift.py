@@ -4,6 +4,8 @@ Of each group (a task's cases of one scanner or segmenter) the last weeks are co
 alike, so a patient counts once, where they were first seen. Predicted DSC: Mann-Whitney U test between patients' means. Shares of
 patients with a flagged or a refused case: Fisher's exact test. All tests of one look are corrected together (Benjamini and Hochberg
 1995); without any drift, a look then raises a false alarm with a probability of at most LEVEL.
+
+scipy.stats takes a second to import and is needed every few hours: each test imports it for itself, so that a node listens sooner.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from statistics import fmean
 from typing import Literal
 
 import numpy as np
-from scipy.stats import false_discovery_control, fisher_exact, mannwhitneyu
 
 By = Literal["scanner", "segmenter"]
 Measure = Literal["predicted_dsc", "flagged", "refused"]
@@ -181,6 +182,8 @@ def _are_enough(before: Sequence[object], after: Sequence[object]) -> bool:
 def _dsc(before: list[float], after: list[float]) -> Comparison | None:
     if not _are_enough(before, after):
         return None
+    from scipy.stats import mannwhitneyu
+
     statistic, p = mannwhitneyu(after, before)
     medians, superiority = (float(np.median(before)), float(np.median(after))), float(statistic) / (len(before) * len(after))
     return Comparison("predicted_dsc", *medians, len(before), len(after), float(p), 1.0, superiority, False)
@@ -189,12 +192,16 @@ def _dsc(before: list[float], after: list[float]) -> Comparison | None:
 def _share(measure: Measure, before: list[bool], after: list[bool]) -> Comparison | None:
     if not _are_enough(before, after):
         return None
+    from scipy.stats import fisher_exact
+
     p = float(fisher_exact(np.array([[sum(side), len(side) - sum(side)] for side in (before, after)]))[1])
     return Comparison(measure, fmean(before), fmean(after), len(before), len(after), p, 1.0, None, False)
 
 
 def _corrected(groups: Sequence[Group]) -> list[Group]:
     """The groups with q and drifted: every test of the look counts."""
+    from scipy.stats import false_discovery_control
+
     tests = [comparison.p for group in groups for comparison in group.comparisons]
     qs = iter(false_discovery_control(np.clip(tests, 0, 1)) if tests else ())
     return [replace(group, comparisons=tuple(_judged(comparison, float(next(qs))) for comparison in group.comparisons)) for group in groups]

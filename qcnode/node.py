@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -24,18 +25,17 @@ from qcnode.errors import ConfigurationError
 from qcnode.ingest.back_pressure import BackPressure, Marks
 from qcnode.ingest.matching import TaskRule
 from qcnode.ingest.storage_scp import start_storage_scp
-from qcnode.judging.opening import open_judge
-from qcnode.judging.process import JudgingProcess
+from qcnode.judging.opening import open_comparison, open_judge
+from qcnode.judging.process import ComparingProcess, JudgingProcess
 from qcnode.notify.rules import Rules
 from qcnode.notify.step import NotifyStep, open_channel
 from qcnode.notify.watch import Watch
-from qcnode.observe.health import Health
-from qcnode.observe.metrics import Tally, Watched, make_registry
-from qcnode.observe.server import MonitoringServer
+from qcnode.observe.metrics import Tally
 from qcnode.review import Review
 from qcnode.sampling import Sampling
-from qcnode.schedule import open_schedule, set_quiet_timer
+from qcnode.schedule import open_schedule, reset_timers, set_quiet_timer
 from qcnode.store.backlog import measure_load
+from qcnode.store.clock_steps import pull_back
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
@@ -50,16 +50,24 @@ from qcnode.store.result_retention import ResultRetention
 from qcnode.store.worklist import Worklist
 from qcnode.tasks import load_tasks
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
+from qcnode.watching import open_audit_trail, start_monitoring
 from qcnode.web.server import WebServer, start_web
 from qcnode.workers.assess import AssessStep
+from qcnode.workers.clock import ClockStep
 from qcnode.workers.deliver import DeliverStep
 from qcnode.workers.finalise import FinaliseStep
+from qcnode.workers.guard import Guard
 from qcnode.workers.match import MatchStep
 from qcnode.workers.open_proving import open_proving, report_keeper
 from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import LEASE, Worker
 
 log = logging.getLogger(__name__)
+
+LONGEST_COMPARISON_SECONDS = 120.0
+"""Two files that take longer to compare are taken to be different."""
+ROOM_FOR_A_RESULT = 64 * 2**20
+"""Bytes that must be free before a case is judged: its result files, and the database's own growth."""
 
 
 def _sampling(review: ReviewSettings) -> Sampling:
@@ -138,9 +146,14 @@ class Node:
         judge = JudgingProcess(
             partial(open_judge, config), deadline_seconds=config.inference.deadline_seconds, memory_mb=config.inference.memory_mb
         )
+        compare = ComparingProcess(partial(open_comparison, config.logging), deadline_seconds=LONGEST_COMPARISON_SECONDS)
         announce = Rules(config.notifications)
-        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, rules, judge)
+        match, workers = self._workers(Jobs(database, announce), Outbox(database, announce), inbox, rules, judge, compare)
         workers += self._notifying(Notices(database))
+        if config.audit_log.enabled:
+            trail = open_audit_trail(config, database, utc_now)
+            started.callback(trail.stop)
+            workers.append(Worker("audit trail", trail))
         review = Review(Worklist(database, announce), config.review)
         reporting = DecisionReporting(DecisionReports(database), kinds_by_destination(config), config.observers, __version__)
         no_proof = unproven_by_choice(config)
@@ -151,12 +164,19 @@ class Node:
         on_deliveries = partial(watch.look_at_deliveries, Outbox(database), no_proof)
         scheduler.add_job(on_deliveries, "interval", minutes=5, id="deliveries", max_instances=1, coalesce=True)
         scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
+
+        def clock_was_set_back(now: datetime) -> None:
+            pull_back(database, now)
+            reset_timers(scheduler, now)
+
         proofs = Proofs(database, announce)
         workers += open_proving(config, proofs, f"{os.getpid()}", utc_now)
+        workers.append(Worker("clock", ClockStep(utc_now, time.monotonic, clock_was_set_back)))
         for worker in workers:
             worker.start()
             started.callback(worker.join)
-        started.callback(judge.stop)
+        for process in (judge, compare):
+            started.callback(process.stop)
         for worker in workers:
             started.callback(worker.stop)
         scheduler.start()
@@ -186,7 +206,10 @@ class Node:
         if config.ups.enabled:
             listeners["ups"] = self._start_ups(started, scheduler, database, review, rejections)
         if config.monitoring.enabled:
-            self._start_monitoring(started, database, workers, listeners, answered)
+            monitoring = start_monitoring(config, database, workers, listeners, answered, utc_now)
+            started.callback(monitoring.stop)
+            self.monitoring_port = monitoring.port
+            log.info("figures and health are at http://%s:%d/", config.monitoring.host, monitoring.port)
         if config.web.enabled:
             web = start_web(config, database, review, utc_now, __version__)
             started.callback(web.stop)
@@ -220,26 +243,8 @@ class Node:
         log.info("the worklist listens for workstations as %s on %s:%d", settings.ae_title, settings.host, listener.port)
         return listener
 
-    def _start_monitoring(
-        self, started: ExitStack, database: Database, workers: list[Worker], listeners: dict[str, DicomListener], answered: Tally
-    ) -> None:
-        storage, settings = self._config.storage, self._config.monitoring
-
-        def working() -> dict[str, bool]:
-            return {worker.name: worker.is_well for worker in workers}
-
-        def listening() -> dict[str, bool]:
-            return {name: listener.is_listening for name, listener in listeners.items()}
-
-        health = Health(database, working, listening, storage.minimum_free_mb * 2**20, timedelta(hours=settings.oldest_case_hours), utc_now)
-        registry = make_registry(Watched(database, storage.directory, answered, working, utc_now, __version__))
-        server = MonitoringServer(settings, registry, health)
-        started.callback(server.stop)
-        self.monitoring_port = server.port
-        log.info("figures and health are at http://%s:%d/", settings.host, server.port)
-
     def _workers(
-        self, jobs: Jobs, outbox: Outbox, inbox: Inbox, rules: list[TaskRule], judge: JudgingProcess
+        self, jobs: Jobs, outbox: Outbox, inbox: Inbox, rules: list[TaskRule], judge: JudgingProcess, compare: ComparingProcess
     ) -> tuple[MatchStep, list[Worker]]:
         """The matching step, and the workers: matching first, then assessing, then one per destination."""
         config = self._config
@@ -277,6 +282,8 @@ class Node:
                 now=utc_now,
                 on_result=wake_delivery,
                 sampling=_sampling(config.review),
+                has_room=lambda: inbox.free_bytes() > ROOM_FOR_A_RESULT,
+                guard=Guard(inbox, utc_now),
                 lease=lease,
             ),
             lease=lease,
@@ -289,6 +296,7 @@ class Node:
             archive=destinations[config.matching.archive] if config.matching.archive else None,
             now=utc_now,
             on_case=assessing.wake.set,
+            compare=compare,
         )
         return match, [Worker("match", match), assessing, *delivering]
 

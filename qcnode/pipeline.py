@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from pydicom.dataset import Dataset
 from qcnode.assess.model_card import ModelCard
 from qcnode.assess.verdict import Limits, judge
 from qcnode.case import Assessment, Case, Prediction, Reason, ReasonCode, ResultObject, Stack, Verdict, Weights
+from qcnode.durable import flush, make_directories
 from qcnode.errors import Rejected
 from qcnode.headers import read_dataset, read_header
 from qcnode.imaging.grid import Grid, Volume, resampled
@@ -110,7 +110,7 @@ def assess_case(
     inputs = _report_inputs(case, assessment, judge_of_task, findings, created, version, predecessor)
     unfinished = directory.with_name(directory.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    make_directories(unfinished)
     with findings.timed("report"):
         objects = write_results(inputs, unfinished, announce=announce)
     outcome = _outcome(inputs, objects, findings.timings_ms)
@@ -253,14 +253,6 @@ def _predicted(prediction: Prediction) -> Predicted:
 def _settle(unfinished: Path, directory: Path) -> None:
     """Make the result durable, then give it its name: a reader sees all files or none."""
     for path in (*unfinished.iterdir(), unfinished):
-        _sync(path)
+        flush(path)
     unfinished.rename(directory)
-    _sync(directory.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(directory.parent)

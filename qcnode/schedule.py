@@ -36,3 +36,10 @@ def set_quiet_timer(scheduler: BackgroundScheduler, matching: Worker, study_inst
     scheduler.add_job(
         matching.wake.set, "date", run_date=at, id=f"quiet {study_instance_uid}", replace_existing=True, misfire_grace_time=None
     )
+
+
+def reset_timers(scheduler: BackgroundScheduler, now: datetime) -> None:
+    """The clock was set back: timers, which are planned by it, must not wait until it has caught up."""
+    for job in scheduler.get_jobs():
+        if job.next_run_time is not None:
+            job.modify(next_run_time=now)

@@ -7,7 +7,20 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Which layers of qcnode each layer may import; its own package is always allowed.
-BOTTOM = {"case", "commitment", "errors", "tissues", "headers", "outcome", "uids", "regions", "rejection", "sampling"}
+BOTTOM = {
+    "case",
+    "commitment",
+    "durable",
+    "errors",
+    "headers",
+    "log_fields",
+    "outcome",
+    "regions",
+    "rejection",
+    "sampling",
+    "tissues",
+    "uids",
+}
 ROAD = BOTTOM | {
     "assess",
     "clock",
@@ -34,6 +47,8 @@ ALLOWED = {
     "regions": set(),
     "rejection": set(),
     "uids": set(),
+    "log_fields": set(),
+    "durable": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
     "config": {"case", "errors"},
@@ -60,12 +75,25 @@ ALLOWED = {
     "workers": ROAD | {"review", "judging.assignment"},
     "directory": ROAD | {"judging"},
     "schedule": ROAD | {"workers"},
+    "watching": ROAD | {"audit_trail", "dicom_listener", "workers"},
     "node": ROAD
-    | {"judging.opening", "judging.process", "dicom_listener", "workers", "schedule", "review", "decisions", "ups.scp", "web.server"},
+    | {
+        "watching",
+        "judging.opening",
+        "judging.process",
+        "dicom_listener",
+        "workers",
+        "schedule",
+        "review",
+        "decisions",
+        "ups.scp",
+        "web.server",
+    },
     "edge": {"config", "deliver.destination", "errors", "tls"},
     "doctor": ROAD | {"edge"},
     "status": ROAD,
     "audit": BOTTOM | {"config", "deliver", "store"},
+    "audit_trail": BOTTOM | {"config", "store"},
     "backup": BOTTOM | {"config", "store"},
     "demo.phantom": BOTTOM | {"imaging"},
     "demo": ROAD | {"imaging", "node", "web.passwords"},

@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 from qcnode.cli import app
 from qcnode.cli_outbox import State
+from qcnode.config import Config, Retry
+from qcnode.doctor import examine
+from qcnode.status import describe_state
 from qcnode.store.audit import Audit
 from qcnode.store.database import Database, open_database
 from qcnode.store.delivery import DELIVERY_MOVES
@@ -114,3 +117,18 @@ def test_a_delivery_whose_file_is_gone_is_named(database: Database) -> None:
     done = run(database, "retry", "--state", "dead")
     assert done.exit_code == 1
     assert f"Delivery {dead.delivery_id} is not" in done.output
+
+
+def test_status_and_doctor_say_what_did_not_arrive_and_what_waits_for_too_long(database: Database) -> None:
+    pacs = {"name": "pacs", "kind": "c-store", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
+    config = Config.model_validate({"storage": {"directory": database.directory}, "tasks": {}, "destinations": [pacs]})
+    shown = dict(describe_state(config)["delivery to pacs"])
+    assert (shown["DEAD"], shown["PENDING"]) == (1, 2)
+    assert str(shown["oldest open, hours"]).endswith(" ALARM"), "the samples are of the past"
+    found = [check for check in examine(config) if check.name == "deliveries to pacs"]
+    assert [check.ok for check in found] == [False, False]
+    assert "1 given up" in found[0].detail
+    assert "retry.alarm_hours" in found[1].detail
+    patient = config.model_copy(update={"retry": Retry(alarm_hours=1e6)})
+    assert "ALARM" not in str(dict(describe_state(patient)["delivery to pacs"])["oldest open, hours"])
+    assert len([check for check in examine(patient) if check.name == "deliveries to pacs"]) == 1

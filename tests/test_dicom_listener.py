@@ -344,7 +344,7 @@ def test_a_storm_is_rejected_for_now_and_comes_through_on_retry(start: Start, re
     echo_seconds(listener)
     before = threading.active_count(), open_files()
     answers: list[str] = []
-    together = threading.Barrier(200)
+    together, crowded = threading.Barrier(200), threading.Event()
 
     def send() -> None:
         together.wait()
@@ -353,8 +353,10 @@ def test_a_storm_is_rejected_for_now_and_comes_through_on_retry(start: Start, re
                 answer = sender.recv(10)
                 answers.append({2: "accepted", 3: answer[7:10].hex()}[answer[0]])
                 if answer[0] == 2:
-                    time.sleep(0.2)  # so that there is a crowd
+                    crowded.wait(30)
+                    time.sleep(0.1)
                     return
+                crowded.set()
                 time.sleep(0.1)
 
     senders = [threading.Thread(target=send) for _ in range(200)]

@@ -89,3 +89,18 @@ def test_a_peers_uid_is_never_a_path(study: PhantomStudy, tmp_path: Path, monkey
     run(monkeypatch, "assess", save(tmp_path / "in", query), "--out", tmp_path / "a" / "b" / "out")
     assert not (tmp_path / "a" / "escaped").exists()
     assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_an_element_holds_is_not_quoted(
+    study: PhantomStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """pydicom warns of invalid values in their own words; they may be a name in the wrong place."""
+    query = pydicom.Dataset(study.queries[1].dataset)
+    query.file_meta = study.queries[1].dataset.file_meta
+    with pydicom.config.disable_value_validation():
+        query.PatientBirthDate, query.ContentDate, query.SegmentSequence[0].TrackingUID = "DOE^JOHN", "DOE^JOHN", "DOE^JOHN"
+        folder = save(tmp_path / "in", query)
+    recwarn.clear()
+    run(monkeypatch, "assess", folder, "--out", tmp_path / "out")
+    assert [str(warning.message) for warning in recwarn if "DOE" in str(warning.message)] == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sqlite3
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http.client import HTTPConnection
 from pathlib import Path
+from time import sleep
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 from sqlalchemy import event
@@ -29,12 +33,13 @@ from qcnode.observe.health import Health
 from qcnode.observe.metrics import Tally, Watched, make_registry
 from qcnode.observe.server import MonitoringServer
 from qcnode.outcome import write_outcome
+from qcnode.rejection import Rejection, Times
 from qcnode.store.database import FILE_NAME, Database, open_database
 from qcnode.store.inbox import Inbox
 from qcnode.store.jobs import Jobs
 from qcnode.store.outbox import Outbox
+from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.store.schema import metadata
-from qcnode.workers import worker as worker_module
 from qcnode.workers.worker import Worker
 
 TOKEN = "a token of some length"
@@ -121,7 +126,10 @@ def test_what_happens_is_counted_and_measured(watch: Watch) -> None:
     watch.answered.add(0x0000)
     watch.answered.add(0xA700)
     watch.answered.add(0xA700)
+    stranger = Rejection("listen", "caller-unknown", "192.0.2.66", "STRANGER", "QCNODE")
+    RejectedCallers(watch.database).add({stranger: Times(3, at(60), at(60))})
     found = watch.figures()
+    assert found[("qcnode_callers_rejected_total", "listen", "caller-unknown")] == 3
     assert found[("qcnode_objects_received_total", "segmentation")] == 1
     assert found[("qcnode_cases_judged_total", "cardiac-sax", "FAIL")] == 1
     assert found[("qcnode_case_reasons_total", "below-threshold", "FAIL")] == 1
@@ -262,7 +270,7 @@ def test_a_silent_client_holds_up_nobody(watch: Watch) -> None:
         assert watch.get("/health")[0] == 200
 
 
-def test_a_worker_that_ended_or_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_ended_or_hangs_is_noticed() -> None:
     release, entered = threading.Event(), threading.Event()
 
     def hang() -> bool:
@@ -270,18 +278,33 @@ def test_a_worker_that_ended_or_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch
         release.wait(30)
         return False
 
-    hanging = Worker("hanging", hang, idle_seconds=0.01)
-    assert not hanging.is_well, "not started"
-    hanging.start()
+    patient, hanging = Worker("patient", hang, idle_seconds=0.01), Worker("hanging", hang, idle_seconds=0.01, lease=timedelta(seconds=0.05))
+    assert not patient.is_well, "not started"
+    for worker in (patient, hanging):
+        worker.start()
     assert entered.wait(10)
-    assert hanging.is_well
-    monkeypatch.setattr(worker_module, "LEASE", timedelta(seconds=-1))
+    sleep(0.1)
+    assert patient.is_well
     assert not hanging.is_well, "its step takes longer than its lease"
-    hanging.stop()
     release.set()
-    hanging.join(10)
-    monkeypatch.undo()
-    assert not hanging.is_well, "ended"
+    for worker in (patient, hanging):
+        worker.stop()
+        worker.join(10)
+    assert not patient.is_well, "ended"
+
+
+def test_the_documentation_names_the_figures_that_there_are(watch: Watch) -> None:
+    page = (Path(__file__).parent.parent / "docs/operations.md").read_text()
+    chapter = page[page.index("## Metrics") : page.index("## Health")]
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", chapter, re.MULTILINE)
+    scrape, rules = [yaml.safe_load(textwrap.dedent(block)) for block in blocks if block.strip()]
+    assert scrape["scrape_configs"][0]["job_name"] == "qcnode"
+    alerts = rules["groups"][0]["rules"]
+    assert all(alert["expr"] for alert in alerts)
+    families = {family.name for family in text_string_to_metric_families(watch.get("/metrics")[1])}
+    named = set(re.findall(r"qcnode_\w+", re.sub(r"qcnode\.token", "", chapter)))
+    assert {name.removesuffix("_total") for name in named} == families
+    assert {name for alert in alerts for name in re.findall(r"qcnode_\w+", alert["expr"])} <= named
 
 
 def test_a_node_is_watched(tmp_path: Path) -> None:

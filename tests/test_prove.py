@@ -12,8 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from store_samples import START, case, result
 
 from qcnode.commitment import CommitmentReport, Settle
-from qcnode.config import Retry
+from qcnode.config import Config, Retry
 from qcnode.deliver.destination import CannotCommit, CannotRetrieve, Check
+from qcnode.deliver.opening import committing_destinations, unproven_by_choice
 from qcnode.errors import Retryable
 from qcnode.store.database import Database, open_database
 from qcnode.store.delivery import Delivery
@@ -21,6 +22,7 @@ from qcnode.store.jobs import Jobs
 from qcnode.store.leases import release_leases
 from qcnode.store.outbox import Outbox
 from qcnode.store.proofs import Proofs
+from qcnode.workers.open_proving import open_proving, report_keeper
 from qcnode.workers.prove import LOOKS, TIMES_MISSING, ProveStep
 
 HOURS = 6
@@ -334,3 +336,25 @@ def test_the_file_that_was_sent_is_what_is_compared(scene: Scene) -> None:
     scene.holder.holds = dcmread(scene.path)
     scene.step()()
     assert scene.row().state == "PROVEN"
+
+
+def test_who_is_asked_for_what_proof_is_for_the_configuration_to_say(scene: Scene) -> None:
+    address = {"kind": "c-store", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+    web = {"kind": "stow-rs", "url": "http://127.0.0.1/"}
+    destinations = [
+        {"name": "both", "commitment": True, "commitment_hours": 3} | address,
+        {"name": "read"} | address,
+        {"name": "committing", "commitment": True, "read_back": "none"} | address,
+        {"name": "trusted", "read_back": "none"} | address,
+        {"name": "web"} | web,
+        {"name": "trusted-web", "read_back": "none"} | web,
+    ]
+    config = Config.model_validate({"destinations": destinations})
+    assert unproven_by_choice(config) == {"trusted", "trusted-web"}
+    workers = open_proving(config, scene.proofs, "w", scene.clock)
+    assert [worker.name for worker in workers] == ["prove both", "prove read", "prove committing", "prove web"]
+    assert committing_destinations(config) == {"PACS": {"both", "committing"}}
+    keep = report_keeper(config, scene.proofs, scene.clock)
+    assert keep is not None
+    assert not keep("SOMEBODY", CommitmentReport("2.25.7", frozenset(), {}))
+    assert report_keeper(Config(), scene.proofs, scene.clock) is None

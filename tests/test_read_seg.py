@@ -311,3 +311,12 @@ def test_what_highdicom_writes_on_an_oblique_series(tmp_path: Path) -> None:
     # The sources were handed over in reverse: slice z of the segmentation was drawn on slice 3 - z of the images.
     np.testing.assert_array_equal(found.masks, tissue[:, ::-1])
     assert (found.resampled, found.outside_voxels) == (False, 0)
+
+
+def test_more_segments_than_memory_are_refused(tmp_path: Path) -> None:
+    tissue = np.ones(GRID.size[1:], np.bool_)
+    dataset = segmentation(frames_of(np.stack([tissue] * GRID.size[0]), [0]), segments=range(1, 60))
+    large = Grid((512, 512, 512), GRID.spacing, GRID.origin, GRID.direction)
+    with pytest.raises(Rejected) as refusal:
+        read(dataset, tmp_path, large)
+    assert refusal.value.reason.code is ReasonCode.TOO_LARGE

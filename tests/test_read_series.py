@@ -239,3 +239,12 @@ def test_reason_holds_no_patient_data(tmp_path: Path) -> None:
 def test_spectroscopy_in_the_series_is_not_mr(tmp_path: Path) -> None:
     spectrum = new_object("1.2.840.10008.5.1.4.1.1.4.2")
     assert refusal_of([*mr_stack(VALUES, HEIGHTS), spectrum], tmp_path) is ReasonCode.NOT_MR
+
+
+def test_a_volume_larger_than_any_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
+    slices = [mr_slice(np.zeros((3, 4)), (0, 0, 8.0 * z)) for z in range(3)]
+    for dataset in slices:
+        dataset.Rows = dataset.Columns = 32768
+    with pytest.raises(Rejected) as refusal:
+        read_series(save_all(slices, tmp_path))
+    assert refusal.value.reason.code is ReasonCode.TOO_LARGE

@@ -20,6 +20,7 @@ from qcnode.deliver.destination import CannotCommit
 from qcnode.deliver.request_commitment import StorageCommitment
 from qcnode.demo.pacs import DemoPacs
 from qcnode.errors import Retryable
+from qcnode.ingest.back_pressure import Cause
 from qcnode.ingest.storage_commitment import UNRECOGNISED_OPERATION
 from qcnode.ingest.storage_scp import start_storage_scp
 from qcnode.store.database import open_database
@@ -39,13 +40,14 @@ def wait_for(done: Callable[[], Any]) -> None:
 class Node:
     """A listener that keeps reports of one archive's transaction."""
 
-    def __init__(self, folder: Path, *, callers: tuple[Caller, ...] = ()) -> None:
+    def __init__(self, folder: Path, *, callers: tuple[Caller, ...] = (), back_pressure: Any = None) -> None:
         self.reports: list[CommitmentReport] = []
         self.known = {("DEMOPACS", "2.25.7")}
         self.error: Exception | None = None
         inbox = Inbox(open_database(folder), folder, 0)
         listen = Listen(port=0, callers=callers)
-        self.listener = start_storage_scp(listen, inbox, now=lambda: None, on_stored=print, on_report=self.settle)  # type: ignore[arg-type,return-value]
+        told: dict[str, Any] = {"now": lambda: None, "on_stored": print, "on_report": self.settle, "back_pressure": back_pressure}
+        self.listener = start_storage_scp(listen, inbox, **told)
 
     def settle(self, ae_title: str, report: CommitmentReport) -> bool:
         if self.error is not None:
@@ -185,6 +187,17 @@ def test_callers_that_are_not_configured_can_not_report(tmp_path: Path) -> None:
             assert association.is_rejected
         with archive_association(node) as association:
             assert send_report(association) == 0x0000
+    finally:
+        node.listener.stop()
+
+
+def test_reports_are_taken_while_objects_are_not(tmp_path: Path) -> None:
+    node = Node(tmp_path, back_pressure=SimpleNamespace(causes=lambda: frozenset({Cause.OBJECTS})))
+    try:
+        with archive_association(node) as association:
+            assert send_report(association) == 0x0000
+        storing = AE(ae_title="DEMOPACS").associate("127.0.0.1", node.listener.port, [build_context(OURS[0])], ae_title="QCNODE")
+        assert storing.is_rejected
     finally:
         node.listener.stop()
 

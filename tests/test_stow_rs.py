@@ -21,7 +21,8 @@ from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from qcnode.config import StowDestination
-from qcnode.deliver.destination import DeliveryRefused
+from qcnode.deliver.content import canonical_digest
+from qcnode.deliver.destination import CannotRetrieve, DeliveryRefused
 from qcnode.deliver.stow_rs import StowRs
 from qcnode.errors import ConfigurationError, Retryable
 
@@ -30,7 +31,7 @@ from qcnode.errors import ConfigurationError, Retryable
 class WebArchive:
     """What the archive shall answer, and what it was asked."""
 
-    status: int = 200
+    status: int | Callable[[str], int] = 200
     answer: Any = field(default_factory=dict)
     delay: float = 0
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
@@ -51,9 +52,10 @@ def web() -> Iterator[WebArchive]:
             archive.requests.append((self.command, self.path, dict(self.headers), body))
             time.sleep(archive.delay)
             answer = archive.answer(self.path) if callable(archive.answer) else archive.answer
-            encoded = json.dumps(answer).encode()
-            self.send_response(archive.status)
-            self.send_header("Content-Type", "application/dicom+json")
+            encoded = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(archive.status(self.path) if callable(archive.status) else archive.status)
+            parts = 'multipart/related; type="application/dicom"; boundary=part'
+            self.send_header("Content-Type", parts if isinstance(answer, bytes) else "application/dicom+json")
             self.send_header("Content-Length", str(len(encoded)))
             self.end_headers()
             self.wfile.write(encoded)
@@ -114,6 +116,63 @@ def failure(reason: int) -> Dataset:
     item.ReferencedSOPInstanceUID = "2.25.10"
     item.FailureReason = reason
     return item
+
+
+def multipart(content: bytes) -> bytes:
+    return b"--part\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n--part--\r\n"
+
+
+def listed(*sop_instance_uids: str) -> Any:
+    answers = []
+    for sop_instance_uid in sop_instance_uids:
+        answer = Dataset()
+        answer.SOPInstanceUID = sop_instance_uid
+        answers.append(answer.to_json_dict())
+    return answers
+
+
+def test_an_object_comes_back_as_it_is_held(web: WebArchive, path: Path) -> None:
+    web.answer = multipart(path.read_bytes())
+    found = destination(web.url).retrieve("2.25.1", "2.25.2", "2.25.10")
+    assert found is not None
+    assert canonical_digest(found) == canonical_digest(dcmread(path))
+    assert [r[:2] for r in web.requests] == [("GET", "/dicom-web/studies/2.25.1/series/2.25.2/instances/2.25.10")]
+
+
+def test_what_is_not_found_is_none_unless_it_is_listed(web: WebArchive) -> None:
+    def status(asked: str) -> int:
+        return 404 if asked.endswith("/instances/2.25.10") else 200
+
+    web.status, web.answer = status, listed("2.25.11")
+    assert destination(web.url).retrieve("2.25.1", "2.25.2", "2.25.10") is None
+    assert destination(web.url).instances("2.25.1", "2.25.2") == ("2.25.11",)
+    web.answer = listed("2.25.11", "2.25.10")
+    with pytest.raises(CannotRetrieve, match="lists"):
+        destination(web.url).retrieve("2.25.1", "2.25.2", "2.25.10")
+
+
+@pytest.mark.parametrize("status", [400, 403, 406, 501])
+def test_an_archive_that_gives_nothing_back_is_named_so(web: WebArchive, status: int) -> None:
+    web.status = status
+    with pytest.raises(CannotRetrieve, match=str(status)):
+        destination(web.url).retrieve("2.25.1", "2.25.2", "2.25.10")
+    assert destination(web.url).instances("2.25.1", "2.25.2") is None
+    with pytest.raises(CannotRetrieve, match="none"):
+        destination(web.url, read_back="none").retrieve("2.25.1", "2.25.2", "2.25.10")
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+def test_reading_back_is_tried_again_where_that_may_help(web: WebArchive, status: int) -> None:
+    web.status = status
+    with pytest.raises(Retryable, match=str(status)):
+        destination(web.url).retrieve("2.25.1", "2.25.2", "2.25.10")
+
+
+@pytest.mark.parametrize("answer", [multipart(b"no DICOM"), b"--part--", b"", {}], ids=["text", "no part", "nothing", "JSON"])
+def test_an_answer_that_can_not_be_read_is_tried_again(web: WebArchive, answer: Any) -> None:
+    web.answer = answer
+    with pytest.raises(Retryable):
+        destination(web.url).retrieve("2.25.1", "2.25.2", "2.25.10")
 
 
 def test_file_arrives_in_its_study_byte_for_byte_each_time(web: WebArchive, path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def deliver_step(
     jobs.put_case(case("a", directory=folder), clock())
     if (claimed := jobs.claim("w", clock(), timedelta(minutes=1))) is not None:
         settled = result(claimed.case, directory=folder / "results")
-        _report(settled.directory / "report.dcm")
+        digest = sha256(_report(settled.directory / "report.dcm").read_bytes()).hexdigest()
+        settled = replace(settled, objects=tuple(replace(written, sha256=digest) for written in settled.objects))
         jobs.settle(claimed, settled, dict.fromkeys(names, frozenset({"report"})), clock())
     retry = Retry(first_seconds=10, longest_seconds=60, give_up_hours=1)
     return DeliverStep(Outbox(database), destination, True, folder / "outbox", retry, "w", clock)

@@ -38,6 +38,8 @@ def files_of(ledger: Ledger, root: Path, storage: Path) -> Iterator[str]:
         yield from (inside(entry.path, root) for entry in objects)
     for cases in ledger.cases():
         for case in cases:
+            if case.results_purged_at is not None:
+                continue
             named = [*(r.path for r in case.results), *(d.path for d in case.deliveries), *(d.path for d in case.documents)]
             yield from (inside(path, root) for path in named)
             if case.directory is not None:

@@ -8,6 +8,7 @@ from typing import Literal, Self, TypeVar
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from qcnode.config.audit_log import AuditLog
 from qcnode.config.destinations import CStoreDestination, Destination, Retry, StowDestination
 from qcnode.config.judging import Inference, SeriesRule, Task, Threshold
 from qcnode.config.listeners import Caller, Listen, Listener, Ups, Workstation
@@ -19,6 +20,7 @@ from qcnode.config.tls import Certificate, DestinationTls, ListenerTls, WebTls
 from qcnode.errors import ConfigurationError
 
 __all__ = [
+    "AuditLog",
     "CStoreDestination",
     "Caller",
     "Certificate",
@@ -116,6 +118,7 @@ class Config(Section):
     web: Web = Web()
     ups: Ups = Ups()
     monitoring: Monitoring = Monitoring()
+    audit_log: AuditLog = AuditLog()
     logging: Logging = Logging()
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydicom import Dataset, dcmread, dcmwrite
 
 from qcnode.deliver.destination import STUDY_KEYWORDS
+from qcnode.durable import flush
 
 _UTF_8 = "ISO_IR 192"
 
@@ -50,8 +51,4 @@ def _write_durably(dataset: Dataset, target: Path) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     unfinished.replace(target)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    flush(target.parent)

@@ -88,13 +88,19 @@ class StowRs:
         return None
 
     def instances(self, study_instance_uid: str, series_instance_uid: str) -> tuple[str, ...] | None:
-        """By QIDO-RS. Raises Retryable."""
+        """By QIDO-RS, a page at a time until nothing is new: some archives do not know of pages. Raises Retryable."""
+        found: set[str] = set()
         try:
-            listed = self._ask(lambda client: client.search_for_instances(study_instance_uid, series_instance_uid, get_remaining=True))
+            while new := self._page(study_instance_uid, series_instance_uid, len(found)) - found:
+                found |= new
         except _Refused as error:
-            return () if error.status == http.HTTPStatus.NOT_FOUND else None
-        found = map(Dataset.from_json, listed)
-        return tuple(sorted({str(d.SOPInstanceUID) for d in found if d.get("SOPInstanceUID")}))
+            if not found and error.status != http.HTTPStatus.NOT_FOUND:
+                return None
+        return tuple(sorted(found))
+
+    def _page(self, study_instance_uid: str, series_instance_uid: str, offset: int) -> set[str]:
+        page = self._ask(lambda client: client.search_for_instances(study_instance_uid, series_instance_uid, offset=offset or None))
+        return {str(d.SOPInstanceUID) for d in map(Dataset.from_json, page) if d.get("SOPInstanceUID")}
 
     def retrieve(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset | None:
         """By WADO-RS, uncompressed (PS3.18 section 10.4). Where nothing is found, QIDO-RS says whether it is there."""

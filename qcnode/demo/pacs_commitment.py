@@ -59,9 +59,7 @@ class Commitments:
             self.statuses.append(None)
 
     def _send(self, association: Association, information: Dataset, event_type: int) -> None:
-        status, _ = association.send_n_event_report(
-            information, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-        )
+        status, _ = association.send_n_event_report(information, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
         self.statuses.append(int(status.Status) if "Status" in status else None)
 
     def _information(self, request: Dataset) -> Dataset:

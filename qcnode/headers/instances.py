@@ -30,6 +30,9 @@ _SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."  # all structured reports and the Ke
 _SECONDARY_CAPTURE_CLASSES = "1.2.840.10008.5.1.4.1.1.7"
 _QCNODE = "qcnode"
 _QCNODE_SCHEME = "99QCNODE"
+MOST_SEGMENTS = 1000
+"""Segments of a SEG; whole-body segmenters write some hundred."""
+
 _SR_DEPTH, _SR_ITEMS = 5, 5000  # how far an SR is searched for qcnode's concepts
 
 
@@ -59,7 +62,7 @@ def header_of(dataset: Dataset) -> InstanceHeader:
         raise Rejected(ReasonCode.SERIES_UNREADABLE, "the file names no SOP class or no SOP instance: empty or truncated")
     segments = _segments(dataset)
     kind = _kind(dataset, uids["SOPClassUID"], segments)
-    frames = () if kind == "other" else read_frames(dataset)
+    frames = read_frames(dataset)
     references = _references(dataset) if segments else []
     return InstanceHeader(
         sop_class_uid=uids["SOPClassUID"],
@@ -129,7 +132,10 @@ def _holds_qcnode_concept(dataset: Dataset) -> bool:
 
 def _segments(dataset: Dataset) -> tuple[SegmentHeader, ...]:
     found = []
-    for item in items(dataset, "SegmentSequence"):
+    described = items(dataset, "SegmentSequence")
+    if len(described) > MOST_SEGMENTS:
+        raise Rejected(ReasonCode.TOO_LARGE, f"the object describes {len(described)} segments, more than {MOST_SEGMENTS}")
+    for item in described:
         segment_number = integer(item, "SegmentNumber")
         if segment_number is None:
             continue

@@ -32,6 +32,7 @@ from qcnode.dicom_listener import Callers, CollectedDataSet, DicomListener, Reje
 from qcnode.errors import Retryable
 from qcnode.ingest.back_pressure import BackPressure, Cause
 from qcnode.ingest.storage_commitment import SettleOf, commitment_context, commitment_handlers
+from qcnode.log_fields import log_scope, note
 from qcnode.store.inbox import Acceptance, Inbox
 
 STORED = 0x0000
@@ -168,7 +169,8 @@ def _is_unknown_storage(sop_class_uid: str) -> bool:
 
 def _told(answer: Callable[..., int], on_answer: Callable[[int], None]) -> Callable[..., int]:
     def answer_and_tell(event: evt.Event, *arguments: Any) -> int:
-        status = answer(event, *arguments)
+        with log_scope():
+            status = answer(event, *arguments)
         on_answer(status)
         return status
 
@@ -190,6 +192,7 @@ def handle_store(
         return OUT_OF_RESOURCES
     try:
         head = read_head(event.encoded_dataset(include_meta=False), UID(event.context.transfer_syntax))
+        note(study_instance_uid=head.study_instance_uid, sop_instance_uid=head.sop_instance_uid)
         _check_request_fits(event.request, head)
         acceptance = inbox.accept(
             event.encoded_dataset(),
@@ -203,16 +206,16 @@ def handle_store(
             now=now(),
         )
     except HeadError as error:
-        _log.warning("object refused with %04XH: %s", error.status, error)
+        _log.warning("object refused with %04XH: %s", error.status, error, extra={"event": "object-refused"})
         return error.status
     except Retryable as error:
         if back_pressure is not None:
             back_pressure.storage_failed(str(error))
         else:
-            _log.warning("object refused with %04XH: %s", OUT_OF_RESOURCES, error)
+            _log.warning("object refused with %04XH: %s", OUT_OF_RESOURCES, error, extra={"event": "object-refused"})
         return OUT_OF_RESOURCES
     except Exception as error:  # noqa: BLE001 - one object must not end the association; its text might quote the object
-        _log.error("object refused with %04XH: %s", INTERNAL_ERROR, type(error).__name__)
+        _log.error("object refused with %04XH: %s", INTERNAL_ERROR, type(error).__name__, extra={"event": "object-refused"})
         return INTERNAL_ERROR
     if back_pressure is not None:
         back_pressure.stored()

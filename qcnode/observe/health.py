@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from qcnode.errors import Retryable
-from qcnode.store.database import Database
+from qcnode.store.database import Database, DatabaseBusy
+from qcnode.store.delivery import UNDELIVERED
 from qcnode.store.standing import Standing, read_standing
 
 State = Literal["ok", "warning", "failed"]
@@ -58,7 +58,7 @@ class Health:
     def _writable(self) -> Finding:
         try:
             self.database.check_writable()
-        except Retryable:
+        except DatabaseBusy:
             return Finding("database", "warning", "busy")
         except Exception as error:  # noqa: BLE001  whatever is wrong with it: the node is not ready
             return Finding("database", "failed", f"can not be written: {type(error).__name__}")
@@ -70,8 +70,10 @@ class Health:
         late: State = "warning" if waits > self.oldest_case else "ok"
         yield Finding("cases", late, f"the oldest that is not judged waits since {waits.total_seconds():.0f} s" if oldest else "none waits")
         for destination, queue in standing.deliveries.items():
-            dead, undelivered = queue.by_state.get("DEAD", 0), sum(queue.by_state.get(state, 0) for state in ("PENDING", "SENDING"))
-            yield Finding(f"destination {destination}", "warning" if dead else "ok", f"{dead} given up, {undelivered} on their way")
+            dead, unproven = queue.by_state.get("DEAD", 0), queue.by_state.get("UNPROVEN", 0)
+            undelivered = sum(queue.by_state.get(state, 0) for state in UNDELIVERED)
+            detail = f"{dead} given up, {unproven} not proven, {undelivered} on their way"
+            yield Finding(f"destination {destination}", "warning" if dead or unproven else "ok", detail)
 
 
 def is_well(findings: list[Finding]) -> bool:

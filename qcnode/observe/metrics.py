@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 from qcnode.outcome import read_outcome
 from qcnode.store.database import FILE_NAME, Database
 from qcnode.store.happened import Follower, Happened, JudgedNow
+from qcnode.store.new_rejections import NewRejections, TurnedAway
 from qcnode.store.standing import Queue, Standing, read_standing
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class _Measures:
         self._judged = Counter("qcnode_cases_judged", "Cases judged.", ["task", "verdict"], registry=registry)
         self._reasons = Counter("qcnode_case_reasons", "Reasons that verdicts give.", ["verdict", "reason"], registry=registry)
         self._devices = Counter("qcnode_cases_by_device", "Cases judged, by the device that did it.", ["device"], registry=registry)
+        self._rejected = Counter("qcnode_callers_rejected", "Associations that were rejected.", ["listener", "reason"], registry=registry)
         self._to_verdict = _histogram(
             "qcnode_receive_to_verdict_seconds", "From a query's receipt to its verdict.", "task", _ROAD, registry
         )
@@ -97,6 +99,10 @@ class _Measures:
             self._add_case(case)
         for delivery in happened.delivered:
             self._to_delivery.labels(delivery.destination).observe(delivery.seconds)
+
+    def add_rejections(self, turned_away: Iterable[TurnedAway]) -> None:
+        for one in turned_away:
+            self._rejected.labels(one.rejection.listener, one.rejection.reason).inc(one.count)
 
     def _add_case(self, case: JudgedNow) -> None:
         self._judged.labels(case.task, case.verdict).inc()
@@ -122,6 +128,7 @@ class _Road(Collector):
         registry.register(self)  # before the measures, which it brings up to date: collectors are asked in this order
         self._measures = _Measures(registry)
         self._follower = Follower(watched.database)
+        self._rejections = NewRejections(watched.database)
         self._one_scrape = threading.Lock()
 
     def describe(self) -> Iterable[Metric]:
@@ -132,6 +139,7 @@ class _Road(Collector):
         """What stands at this moment; before that, what has happened is added to the measures."""
         watched = self._watched
         with self._one_scrape:
+            self._measures.add_rejections(self._rejections.look())
             for _ in range(_LOOKS):
                 happened = self._follower.look()
                 self._measures.add(happened)

@@ -15,8 +15,8 @@ from PIL import Image
 from pydicom import Dataset
 
 from qcnode.case import ResultObject
+from qcnode.durable import write_durably
 from qcnode.errors import Rejected
-from qcnode.report.durable import write_durably
 from qcnode.report.inputs import ReportInputs
 from qcnode.report.previews import draw_preview
 from qcnode.report.viewer import write_viewer

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qcnode.durable import write_durably
 from qcnode.imaging.grid import Grid
 from qcnode.regions import DESCRIPTION_NAME
 from qcnode.report import colours
-from qcnode.report.durable import write_durably
 from qcnode.report.inputs import ReportInputs
 from qcnode.report.regions import error_regions
 from qcnode.report.slices import Layers, choose_slices, edge_letters, field_of_view, finite, grey_window, layers_of, slice_position_mm

@@ -18,20 +18,35 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
+from qcnode.durable import make_directories
 from qcnode.errors import ConfigurationError, Retryable
 from qcnode.store import migrations
 
 FILE_NAME = "qcnode.sqlite3"
 _BUSY_SECONDS = 30.0
-_BUSY, _FULL, _DISK_FAILED = "the database is busy", "the database has no room", "the database can not be written or read"
-_FAILURES_THAT_PASS = {
-    sqlite3.SQLITE_BUSY: _BUSY,
-    sqlite3.SQLITE_LOCKED: _BUSY,
+_FULL, _DISK_FAILED = "the database has no room", "the database can not be written or read"
+_DAMAGED = "the database is damaged: stop the node and restore it from a backup"
+_REMEDY = "make the directory writable, or, where the file is damaged, restore it from a backup (qcnode restore)"
+_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_FAILURES = {
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_READONLY: _DISK_FAILED,
     sqlite3.SQLITE_IOERR: _DISK_FAILED,
     sqlite3.SQLITE_CANTOPEN: _DISK_FAILED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,  # an administrator must act, but whoever sends or is sent something shall try again
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
+
+
+class DatabaseBusy(Retryable):
+    """Another writer holds the database for longer than the busy timeout."""
+
+    def __init__(self) -> None:
+        super().__init__("the database is busy")
+
+
+class DatabaseFailed(Retryable):
+    """The disk took no more, failed, or has damaged the database; the text says which."""
 
 
 class Database:
@@ -48,10 +63,10 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """A write transaction: committed, durably, at the end of the block; rolled back when the block raises.
 
-        Raises Retryable when another writer holds the database for longer than the busy timeout, or the disk fails. Not to be nested.
+        Raises DatabaseBusy and DatabaseFailed. Not to be nested.
         """
         if not self._one_writer.acquire(timeout=_BUSY_SECONDS):
-            raise Retryable(_BUSY)
+            raise DatabaseBusy
         try:
             with self._failures_that_pass(), self._writers.begin() as connection:
                 yield connection
@@ -60,25 +75,29 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one moment of the database and writes nothing."""
+        """A transaction that sees one moment of the database and writes nothing. Raises DatabaseBusy and DatabaseFailed."""
         with self._failures_that_pass(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def _failures_that_pass(self) -> Iterator[None]:
-        """What is of the disk or of another process is Retryable; a damaged database is not."""
+        """What is of the disk or of another process is Retryable; an error in a statement is not."""
         try:
             yield
         except DBAPIError as error:
-            failure = _FAILURES_THAT_PASS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if code in _BUSY_CODES:
+                raise DatabaseBusy from error
+            failure = _FAILURES.get(code)
             if failure is None:
                 raise
             if failure is _DISK_FAILED:
                 # a connection that was opened, or failed, on such a disk may stay as it is when the disk is well again
                 self._engine.dispose()
-            raise Retryable(failure) from error
+            raise DatabaseFailed(failure) from error
+
     def check_writable(self) -> None:
-        """Write something that changes nothing. Raises Retryable where it is busy, DBAPIError where it can not be."""
+        """Write something that changes nothing. Raises DatabaseBusy and DatabaseFailed."""
         with self.begin() as connection:
             version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
@@ -103,7 +122,7 @@ def open_database(directory: Path) -> Database:
     """
     directory = directory.absolute()
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(directory, mode=0o700)
     except OSError as error:
         raise ConfigurationError(f"storage.directory can not be created: {error.strerror}") from error
     engine = create_engine(f"sqlite:///{directory / FILE_NAME}", pool_size=8, max_overflow=64, connect_args={"timeout": _BUSY_SECONDS})
@@ -112,8 +131,9 @@ def open_database(directory: Path) -> Database:
     database = Database(engine, directory)
     try:
         migrate(database)
-    except DatabaseError as error:
-        raise ConfigurationError(f"the database in storage.directory can not be opened: {error.orig}") from error
+    except (DatabaseError, DatabaseFailed) as error:
+        why = error.orig if isinstance(error, DatabaseError) else error
+        raise ConfigurationError(f"the database in storage.directory can not be opened: {why}; {_REMEDY}") from error
     return database
 
 

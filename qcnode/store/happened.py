@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select
 
 from qcnode.store.database import Database
-from qcnode.store.delivery import UNDELIVERED
+from qcnode.store.left_outbox import LeftOutbox
 from qcnode.store.schema import IN_USE, case_table, delivery_table, object_table
 
 _BATCH = 500
@@ -60,9 +60,8 @@ class Follower:
         self._database = database
         with database.read() as connection:
             self._object_id = connection.execute(select(func.coalesce(func.max(_O.object_id), 0))).scalar_one()
-            self._delivery_id = connection.execute(select(func.coalesce(func.max(_D.delivery_id), 0))).scalar_one()
             self._settled_at = connection.execute(select(func.max(_C.settled_at))).scalar_one()
-            self._undelivered = _undelivered(connection)
+            self._left = LeftOutbox(connection)
 
     def look(self) -> Happened:
         """What is new since the last call; of very much, the oldest part."""
@@ -108,21 +107,10 @@ class Follower:
         ]
 
     def _delivered(self, connection: Connection) -> list[DeliveredNow]:
-        new = select(_D.delivery_id).where(_D.delivery_id > self._delivery_id).order_by(_D.delivery_id).limit(_BATCH)
-        ids = connection.execute(new).scalars().all()
-        if ids:
-            self._delivery_id = ids[-1]
-            self._undelivered.update(ids)
-        ended = sorted(self._undelivered - _undelivered(connection))[:_BATCH]
-        self._undelivered.difference_update(ended)
+        ended = self._left.look(connection, _BATCH)
         query = select(_D.destination, _D.kind, _D.created_at, _D.delivered_at)
         rows = connection.execute(query.where(_D.delivery_id.in_(ended), _D.delivered_at.is_not(None)).order_by(_D.delivery_id))
         return [DeliveredNow(row.destination, row.kind, _seconds(row.created_at, row.delivered_at)) for row in rows]
-
-
-def _undelivered(connection: Connection) -> set[int]:
-    destinations = select(_D.destination).distinct()
-    return set(connection.execute(select(_D.delivery_id).where(_D.destination.in_(destinations), _D.state.in_(UNDELIVERED))).scalars())
 
 
 def _seconds(start: datetime, end: datetime) -> float:

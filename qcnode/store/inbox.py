@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -139,10 +139,22 @@ class Inbox:
             rows = connection.execute(select(object_table).where(object_table.c.purged_at.is_(None))).all()
             lost = [row for row in rows if row.path not in placed]
             for row in lost:
-                connection.execute(update(object_table).where(object_table.c.object_id == row.object_id).values(purged_at=now))
-                subject, details = audit.object_subject(row.object_id), {"sop_instance_uid": row.sop_instance_uid}
-                audit.record(connection, at=now, actor=audit.NODE, action=audit.LOSE_OBJECT, subject=subject, details=details)
+                _lose(connection, row, now)
         return Recovery(len(temporary), removed, tuple(row.sop_instance_uid for row in lost))
+
+    def damaged(self, paths: Iterable[Path]) -> list[Path]:
+        """Those of the files of received objects that are missing or not what was received."""
+        return [path for path in paths if not self._files.is_intact(path)]
+
+    def lose(self, paths: Iterable[Path], now: datetime) -> None:
+        """Objects whose files are damaged: they are taken when they are sent again, and their studies are matched without them."""
+        stored = [self._database.relative(path) for path in paths]
+        with self._database.begin() as connection:
+            for row in connection.execute(
+                select(object_table).where(object_table.c.path.in_(stored), object_table.c.purged_at.is_(None))
+            ).all():
+                _lose(connection, row, now)
+                studies.touch(connection, row.study_instance_uid)
 
     def free_bytes(self) -> int:
         """What the file system of the storage directory still takes. Raises OSError."""
@@ -273,6 +285,12 @@ def _dataset_offset(encoded: bytes) -> int:
         raise ValueError("not a DICOM file with a file meta group length")
     (length,) = struct.unpack_from("<I", encoded, 140)
     return 144 + int(length)
+
+
+def _lose(connection: Connection, row: Any, now: datetime) -> None:
+    connection.execute(update(object_table).where(object_table.c.object_id == row.object_id).values(purged_at=now))
+    subject, details = audit.object_subject(row.object_id), {"sop_instance_uid": row.sop_instance_uid}
+    audit.record(connection, at=now, actor=audit.NODE, action=audit.LOSE_OBJECT, subject=subject, details=details)
 
 
 def _object_with_content(connection: Connection, sop_instance_uid: str, dataset_sha256: str) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from qcnode.durable import flush
 
 
 class ObjectFiles:
@@ -20,7 +23,7 @@ class ObjectFiles:
         for first in range(256):
             (self._objects / f"{first:02x}").mkdir(parents=True, exist_ok=True)
         for folder in (self._objects, directory):
-            fsync_directory(folder)
+            flush(folder)
 
     def free_bytes(self) -> int:
         """What the file system still takes from us."""
@@ -43,11 +46,19 @@ class ObjectFiles:
         """Rename a temporary file to its final path, durably. Raises OSError."""
         path = self.directory / self.relative_path(sha256)
         os.replace(temporary, path)  # noqa: PTH105 - the same call whatever the Path class
-        fsync_directory(path.parent)
+        flush(path.parent)
 
     def relative_path(self, sha256: str) -> str:
         """Where the file with this digest lies, relative to the directory."""
         return f"objects/{sha256[:2]}/{sha256[2:]}.dcm"
+
+    def is_intact(self, path: Path) -> bool:
+        """Whether the placed file `path` holds the bytes that it is named by. Raises OSError where the disk fails."""
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == path.parent.name + path.stem
+        except FileNotFoundError:
+            return False
 
     def temporary_files(self) -> Iterator[Path]:
         """Every file that was not placed."""
@@ -57,12 +68,3 @@ class ObjectFiles:
         """The relative path of every placed file."""
         for path in self._objects.glob("*/*"):
             yield str(path.relative_to(self.directory))
-
-
-def fsync_directory(directory: Path) -> None:
-    """Make the directory's entries durable: a rename is not, before."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -156,7 +156,6 @@ class Outbox:
         with self._database.begin() as connection:
             leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "SENDING"), columns)
 
-
     def _act(self, delivery_id: int, actor: str, action: str, changes: Mapping[str, Mapping[str, Any]], now: datetime) -> bool:
         """Apply the change of the delivery's present state, and say so in the audit table, in one transaction."""
         with self._database.begin() as connection:

@@ -17,11 +17,13 @@ IS_DIRTY = or_(study_table.c.matched_at.is_(None), study_table.c.last_received_a
 def touch(connection: Connection, study_instance_uid: str, now: datetime | None = None) -> None:
     """Make the study dirty. Its `last_received_at` becomes `now`, but always grows, so that arrivals are never taken for one another.
 
-    Two associations may commit in the other order than their clocks were read, and clocks go back.
+    Two associations may commit in the other order than their clocks were read, and clocks go back. It also passes what was matched, or else
+    the study would not be dirty.
     Without `now` it grows by the smallest step: nothing arrived, but the study is to be matched again.
     """
     of_study = study_table.c.study_instance_uid == study_instance_uid
-    last = connection.execute(select(study_table.c.last_received_at).where(of_study)).scalar_one_or_none()
+    known = connection.execute(select(study_table.c.last_received_at, study_table.c.matched_at).where(of_study)).one_or_none()
+    last = None if known is None else max(known.last_received_at, known.matched_at or known.last_received_at)
     if last is None and now is not None:
         connection.execute(insert(study_table).values(study_instance_uid=study_instance_uid, last_received_at=now))
     elif last is not None:

@@ -20,7 +20,9 @@ def random_bytes(draw: random.Random, peer: Peer) -> None:
 
 
 def http(draw: random.Random, peer: Peer) -> None:
-    peer.send(draw.choice((b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /../../etc/passwd HTTP/1.0\r\n\r\n", b"\r\n\r\n", b"SSH-2.0-x\r\n")))
+    peer.send(
+        draw.choice((b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /../../etc/passwd HTTP/1.0\r\n\r\n", b"\r\n\r\n", b"SSH-2.0-x\r\n"))
+    )
 
 
 def tls_hello(draw: random.Random, peer: Peer) -> None:
@@ -171,7 +173,15 @@ KINDS: tuple[Garbage, ...] = (
 )
 
 _LISTEN_SECONDS = 0.05
-_WORDS = {0: "closed", -1: "left open", wire.ACCEPT: "accepted", wire.REJECT: "rejected", wire.DATA: "answered", wire.ABORT: "aborted", 6: "released"}
+_WORDS = {
+    0: "closed",
+    -1: "left open",
+    wire.ACCEPT: "accepted",
+    wire.REJECT: "rejected",
+    wire.DATA: "answered",
+    wire.ABORT: "aborted",
+    6: "released",
+}
 
 
 def throw(seed: int, port: int) -> tuple[str, str]:

@@ -70,7 +70,7 @@ def _mutated(draw: random.Random, part10: bytes) -> tuple[str, bytes]:
                 broken = mutate(draw, meta(_PLAIN) + zlib.decompress(part10[dataset_start(part10) :], -zlib.MAX_WBITS))
                 return name, meta(_DEFLATED) + raw_deflate(broken[dataset_start(broken) :])
             return name, mutate(draw, part10)
-        except Exception:  # the origin (a real object, say) has not what this mutation needs: break it blindly
+        except Exception:  # noqa: BLE001  the origin (a real object, say) has not what this mutation needs: break it blindly
             return "bits flipped", MUTATIONS["bits flipped"][1](draw, part10)
 
 

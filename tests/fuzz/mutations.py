@@ -25,7 +25,10 @@ from pydicom.datadict import tag_for_keyword
 
 Mutation = Callable[[random.Random, bytes], bytes]
 
-VRS = ["AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "OB", "OD", "OF", "OL", "OV", "OW", "PN", "SH", "SL", "SQ", "SS", "ST", "SV", "TM", "UC", "UI", "UL", "UN", "UR", "US", "UT", "UV", "ZZ"]
+VRS = (
+    *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "OB", "OD", "OF", "OL", "OV", "OW"),
+    *("PN", "SH", "SL", "SQ", "SS", "ST", "SV", "TM", "UC", "UI", "UL", "UN", "UR", "US", "UT", "UV", "ZZ"),
+)
 DECISIVE = (
     "Rows Columns NumberOfFrames BitsAllocated BitsStored HighBit PixelRepresentation SamplesPerPixel PixelData PixelSpacing "
     "ImagePositionPatient ImageOrientationPatient SliceThickness SpacingBetweenSlices RescaleSlope RescaleIntercept SegmentNumber "
@@ -116,7 +119,16 @@ UIDS = (
     b"1." * 400 + b"1",
     b"\xff" * 8,
 )
-CHARACTER_SETS = (b"ISO_IR 999", b"\\ISO 2022 IR 87", b"GB18030", b"ISO_IR 192", b"ISO 2022 IR 149\\ISO 2022 IR 100", b"utf-8", b"", b"\\" * 30)
+CHARACTER_SETS = (
+    b"ISO_IR 999",
+    b"\\ISO 2022 IR 87",
+    b"GB18030",
+    b"ISO_IR 192",
+    b"ISO 2022 IR 149\\ISO 2022 IR 100",
+    b"utf-8",
+    b"",
+    b"\\" * 30,
+)
 SYNTAXES = (
     *(str(syntax) for syntax in (uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian)),
     *(str(syntax) for syntax in (uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.JPEGBaseline8Bit, uid.JPEGLosslessSV1)),
@@ -208,7 +220,7 @@ def wrong_values(draw: random.Random, part10: bytes) -> bytes:
     for _ in range(draw.choice((2, 3, 8))):
         try:
             part10 = wrong_value(draw, part10)
-        except Exception:  # what is broken already can not be read to be broken further
+        except Exception:  # noqa: BLE001  what is broken already can not be read to be broken further
             return part10
     return part10
 
@@ -348,7 +360,13 @@ def wrong_pixels(draw: random.Random, part10: bytes) -> bytes:
         return random_bytes(draw, part10)
     if spot.length != UNDEFINED:
         value = part10[spot.value_start : spot.end]
-        other = (value[: draw.randrange(len(value) + 1)], value + draw.randbytes(draw.randrange(9)), value * 3, b"", draw.randbytes(len(value)))
+        other = (
+            value[: draw.randrange(len(value) + 1)],
+            value + draw.randbytes(draw.randrange(9)),
+            value * 3,
+            b"",
+            draw.randbytes(len(value)),
+        )
         return with_value(part10, spot, draw.choice(other))
     first = spot.value_start + 16  # the first fragment lies behind an empty offset table
     kind = draw.randrange(5)
@@ -392,9 +410,13 @@ def _hostile(draw: random.Random, spot: Spot) -> bytes:
     if spot.vr in ("US", "SS"):
         return draw.choice((b"\0\0", b"\1\0", b"\2\0", b"\3\0", b"\xff\xff", b"\xff\x7f", b"\0\x80", b"\5\0\6\0", b"\1", b""))
     if spot.vr in ("UL", "SL", "FL"):
-        return draw.choice((bytes(4), b"\xff" * 4, struct.pack("<f", float("nan")), struct.pack("<f", 1e38), b"\1\0\0\0\2\0\0\0", b"\1\2\3"))
+        return draw.choice(
+            (bytes(4), b"\xff" * 4, struct.pack("<f", float("nan")), struct.pack("<f", 1e38), b"\1\0\0\0\2\0\0\0", b"\1\2\3")
+        )
     if spot.vr == "FD":
-        return b"".join(struct.pack("<d", draw.choice((float("nan"), float("inf"), 0.0, -1.0, 1e300))) for _ in range(draw.choice((1, 2, 3, 6))))
+        return b"".join(
+            struct.pack("<d", draw.choice((float("nan"), float("inf"), 0.0, -1.0, 1e300))) for _ in range(draw.choice((1, 2, 3, 6)))
+        )
     return draw.choice(TEXTS)
 
 

@@ -107,15 +107,21 @@ class ServedNode:
     def states(self) -> Counter[str]:
         """Objects by state and reason, then queries."""
         with self.database() as connection:
-            objects = connection.execute("SELECT state, COALESCE(unreadable_reason, kind, ''), COUNT(*) FROM stored_object GROUP BY 1, 2").fetchall()
-            queries = connection.execute("SELECT state, COALESCE(reason_code, ''), COUNT(*) FROM query_segmentation GROUP BY 1, 2").fetchall()
+            objects = connection.execute(
+                "SELECT state, COALESCE(unreadable_reason, kind, ''), COUNT(*) FROM stored_object GROUP BY 1, 2"
+            ).fetchall()
+            queries = connection.execute(
+                "SELECT state, COALESCE(reason_code, ''), COUNT(*) FROM query_segmentation GROUP BY 1, 2"
+            ).fetchall()
         counts = Counter({f"object {state}: {_without_type(why)}": n for state, why, n in objects})
         return counts + Counter({f"query {state}: {why}": n for state, why, n in queries})
 
     def unindexed(self) -> int:
         """Objects that nobody has looked at yet."""
         with self.database() as connection:
-            return int(connection.execute("SELECT COUNT(*) FROM stored_object WHERE state = 'RECEIVED' AND variant_of IS NULL").fetchone()[0])
+            return int(
+                connection.execute("SELECT COUNT(*) FROM stored_object WHERE state = 'RECEIVED' AND variant_of IS NULL").fetchone()[0]
+            )
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -134,7 +140,7 @@ def store_mutant(corpus: Corpus, seed: int, port: int) -> tuple[Mutant, str]:
     try:
         start = dataset_start(content)
         meta = dcmread(BytesIO(content), specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
-    except Exception:  # no file meta, no UIDs: it is sent as an MR image all the same
+    except Exception:  # noqa: BLE001  no file meta, no UIDs: it is sent as an MR image all the same
         start, meta = 0, Dataset()
     syntax = str(getattr(meta, "file_meta", {}).get("TransferSyntaxUID") or wire.IMPLICIT)
     sop_class = _uid(meta, "SOPClassUID") or _UNKNOWN_CLASS
@@ -160,6 +166,6 @@ def as_own_study(content: bytes, seed: int) -> bytes:
 def _uid(dataset: Dataset, keyword: str) -> str:
     try:
         value = str(dataset.get(keyword) or "")
-    except Exception:
+    except Exception:  # noqa: BLE001  as above
         return ""
     return value if re.fullmatch(r"[0-9.]{1,64}", value) else ""

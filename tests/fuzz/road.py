@@ -1,30 +1,28 @@
-"""The road of one mutant over a folder, as `qcnode assess` walks it, in a process that may die: reads seeds, answers each with a line of JSON.
+"""The road of one mutant over a folder, as `qcnode assess` walks it, in a process that may die.
 
-PYTHONPATH=.:tests python tests/fuzz/road.py FOLDER [--real FOLDER] [--reports SHARE]; the network is replaced by one that says 0.9 of everything.
+Reads seeds, answers each with a line of JSON. The network is replaced by one that says 0.9 of everything.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import random
 import resource
 import shutil
 import sys
 import time
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-
 from corpus import Corpus, make_corpus
 from mutants import Mutant, make_mutant
 from said_predictor import MARGIN, SaidPredictor, prediction
 
 from qcnode import pipeline
 from qcnode.case import FrameRef, Prediction
+from qcnode.config import Logging
 from qcnode.directory import assess_directory, find_headers
 from qcnode.errors import Rejected, where
 from qcnode.headers import read_header
@@ -33,6 +31,7 @@ from qcnode.imaging.read_seg import read_segmentation
 from qcnode.imaging.read_series import read_series
 from qcnode.ingest.matching import ContrastRule, TaskRule
 from qcnode.judging.here import JudgeHere
+from qcnode.observe.logging import set_up_logging
 from qcnode.pipeline import Judge
 from qcnode.report.results import write_results
 
@@ -146,8 +145,7 @@ def main() -> None:
     parser.add_argument("--reports", type=float, default=0.1)
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    warnings.simplefilter("ignore")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    set_up_logging(Logging())
     corpus, task = make_corpus(arguments.real), cardiac_task()
     sys.stdout.write(json.dumps({"peak_mb": _peak_mb()}) + "\n")
     sys.stdout.flush()

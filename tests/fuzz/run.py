@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import garbage
@@ -36,7 +37,7 @@ _SETTLE_SECONDS = 300
 
 
 def main() -> None:
-    """Read the command line, run, print the table."""
+    """Read the command line, run, print the tables; Ctrl-C ends the part that runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, default=10000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
@@ -73,15 +74,16 @@ def _report_files(endings: Iterator[Ending], console: Console, real: Path | None
     counts: Counter[str] = Counter()
     defects, slowest, peak = [], 0.0, 0
     corpus: Corpus | None = None
-    for ending in endings:
-        counts[ending.ending] += 1
-        slowest, peak = max(slowest, ending.seconds), max(peak, ending.peak_mb)
-        if ending.defect:
-            defects.append(f"mutant {ending.seed} ({ending.mutation}, {ending.origin}): {ending.defect}")
-            console.print(defects[-1], soft_wrap=True)
-            corpus = corpus or make_corpus(real)
-            KEPT.mkdir(parents=True, exist_ok=True)
-            (KEPT / f"{ending.seed}.dcm").write_bytes(make_mutant(corpus, ending.seed).content)
+    with suppress(KeyboardInterrupt):  # what was counted so far is still printed
+        for ending in endings:
+            counts[ending.ending] += 1
+            slowest, peak = max(slowest, ending.seconds), max(peak, ending.peak_mb)
+            if ending.defect:
+                defects.append(f"mutant {ending.seed} ({ending.mutation}, {ending.origin}): {ending.defect}")
+                console.print(defects[-1], soft_wrap=True)
+                corpus = corpus or make_corpus(real)
+                KEPT.mkdir(parents=True, exist_ok=True)
+                (KEPT / f"{ending.seed}.dcm").write_bytes(make_mutant(corpus, ending.seed).content)
     _print("over a folder", counts, console)
     console.print(f"slowest {slowest:.1f} s of processor time, most memory {peak} MB more than idle")
     return defects
@@ -91,19 +93,20 @@ def _network(node: ServedNode, corpus: Corpus, seeds: Iterator[int], console: Co
     answers: Counter[str] = Counter()
     thrown: Counter[str] = Counter()
     defects, idle = [], node.peak_mb()
-    for seed in seeds:
-        try:
-            answers[store_mutant(corpus, seed, node.port)[1]] += 1
-            if seed % _GARBAGE_EVERY == 0:
-                name, answer = garbage.throw(seed // _GARBAGE_EVERY, node.ups_port if seed % 40 == 0 else node.port)
-                thrown[f"{name}: {answer}"] += 1
-            wrong = node.stands() if seed % _LOOK_EVERY == 0 else None
-        except OSError as error:
-            wrong = f"{type(error).__name__} while sending"
-        if wrong:
-            defects.append(f"mutant {seed}: {wrong}")
-            if node.process.poll() is not None:
-                break
+    with suppress(KeyboardInterrupt):
+        for seed in seeds:
+            try:
+                answers[store_mutant(corpus, seed, node.port)[1]] += 1
+                if seed % _GARBAGE_EVERY == 0:
+                    name, answer = garbage.throw(seed // _GARBAGE_EVERY, node.ups_port if seed % 40 == 0 else node.port)
+                    thrown[f"{name}: {answer}"] += 1
+                wrong = node.stands() if seed % _LOOK_EVERY == 0 else None
+            except OSError as error:
+                wrong = f"{type(error).__name__} while sending"
+            if wrong:
+                defects.append(f"mutant {seed}: {wrong}")
+                if node.process.poll() is not None:
+                    break
     defects += _settled(node)
     if answers["status C211H"]:
         defects.append(f"{answers['status C211H']} C-STORE answers without a reason of their own (C211H)")

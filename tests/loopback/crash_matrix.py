@@ -81,11 +81,10 @@ def kill_at_random(scene: Scene, kills: int, seed: str) -> Row:
 
 
 def _use(scene: Scene, ended: threading.Event, seed: str) -> None:
-    """Two studies at once, the second one with two queries; what was cut off before; and decisions."""
-    earlier = scene.studies[-4:]
-    new = [scene.new_study(f"{seed} {part}", queries) for part, queries in (("a", 1), ("b", 2))]
+    """A new study and what was cut off before, at the same time; and decisions."""
+    scene.new_study(seed, queries=1 + scene.kills % 2)
     with ThreadPoolExecutor(3) as pool:
-        for study in (*earlier, *new):
+        for study in scene.studies[-3:]:
             pool.submit(scene.send, study)
         while not ended.wait(0.5):
             scene.decide()

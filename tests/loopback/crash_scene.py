@@ -78,7 +78,7 @@ class Scene:
             "listen": {"port": self.port},
             "storage": {"directory": str(self.folder / "node"), "minimum_free_mb": 1, "keep_ignored_hours": 0},
             "matching": {"quiet_seconds": 0.3},
-            "destinations": [destination | {"summary_image": False, "commitment": True, "timeout_seconds": 5}],
+            "destinations": [destination | {"summary_image": False, "commitment": True, "timeout_seconds": 30}],
             "retry": {"first_seconds": 0.2, "longest_seconds": 1},
             "review": {"hold_minutes": 0},
             "notifications": {"channels": [channel], "rules": [{"when": when, "channels": ["hook"]} for when in ("flagged", "decided")]},
@@ -109,7 +109,7 @@ class Scene:
             self.process.join()
             self.kills += 1
 
-    def dies_of(self, death: Death, seconds: float = 60) -> bool:
+    def dies_of(self, death: Death, seconds: float = 120) -> bool:
         """Whether somebody was killed at this step, within so many seconds: the node, or the process that judges."""
         if death.victim == "node":
             self.process.join(seconds)
@@ -153,11 +153,11 @@ class Scene:
 
     # ------------------------------------------------------------ afterwards
 
-    def come_to_rest(self, seconds: float = 90) -> None:
+    def come_to_rest(self, seconds: float = 240) -> None:
         """Send again until everything is acknowledged, and wait until nothing is under way."""
         for study in self.studies:
             self.wait_until(lambda study=study: self.send(study), seconds, "acknowledged studies")
-        self.wait_until(self._rests, seconds, "rest")
+        self.wait_until(self._rests, seconds, "rest", pause=0.4)
 
     def judge(self, *, offline: bool) -> Verdict:
         """Hold everything against what was sent: the command `qcnode audit`, the archive, its log, and what was told.
@@ -175,11 +175,11 @@ class Scene:
         verdict.doubled += [f"{uid} was sent with other bytes" for uid, found in digests.items() if len(found) > 1]
         return verdict
 
-    def wait_until(self, done: Callable[[], bool], seconds: float, what: str) -> None:
+    def wait_until(self, done: Callable[[], bool], seconds: float, what: str, pause: float = 0.05) -> None:
         end = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < end, f"no {what} within {seconds} s: {self._under_way()}\n{self.log_tail()}"
-            time.sleep(0.1)
+            time.sleep(pause)
 
     def log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-25:]) if self.log.exists() else ""

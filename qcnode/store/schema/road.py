@@ -91,7 +91,6 @@ case_table = table(
         Column("segmenter", String),
         Column("patient_key", String),  # the same for the cases of one patient, and no name of them
         Column("results_purged_at", UtcDateTime),  # when the files of result_directory were removed
-        Column("setbacks", Integer, nullable=False, server_default="0"),  # attempts that the node's own disk or database ended
     ),
     Index("case_by_state", "state", "next_attempt_at"),
     Index("case_by_query", "query_sop_instance_uid"),

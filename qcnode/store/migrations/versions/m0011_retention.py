@@ -1,7 +1,4 @@
-"""What was purged leaves its row, and what purging looks for is found in an index. Never changed after a release.
-
-setbacks: how many of a case's attempts ended because of the node's own disk or database, which says nothing of the case.
-"""
+"""What was purged leaves its row, and what purging looks for is found in an index. Never changed after a release."""
 
 from qcnode.store.migrations import apply
 
@@ -10,7 +7,6 @@ down_revision = "0010_rejected_callers"
 
 STATEMENTS = (
     "ALTER TABLE judged_case ADD COLUMN results_purged_at VARCHAR",
-    "ALTER TABLE judged_case ADD COLUMN setbacks INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE result_object ADD COLUMN series_instance_uid VARCHAR",
     "ALTER TABLE worklist_item ADD COLUMN purged_at VARCHAR",
     "CREATE INDEX object_to_purge ON stored_object (received_at) WHERE purged_at IS NULL AND variant_of IS NULL",
