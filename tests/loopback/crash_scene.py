@@ -93,7 +93,8 @@ class Scene:
     # ------------------------------------------------------------ the node
 
     def start(self, death: Death | None = None) -> None:
-        """Start the node; returns when it listens or is dead."""
+        """Start the node, after another kill where it still runs; returns when it listens or is dead."""
+        self.kill()
         self.marker.unlink(missing_ok=True)
         begun = self.log.stat().st_size if self.log.exists() else 0
         arguments = (self.config_file, self.log, death, self.marker)
