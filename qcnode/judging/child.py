@@ -40,7 +40,7 @@ def main(descriptor: int, node: int) -> None:
     requests: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, requests), daemon=True).start()
     while True:
-        connection.send_bytes(json.dumps(_attempt(work, requests.get())).encode())  # nosec B113  # a queue
+        connection.send_bytes(json.dumps(_attempt(work, requests.get())).encode())
 
 
 def _attempt(work: Callable[[Any], object], request: Any) -> tuple[str | None, str | None]:
@@ -55,7 +55,7 @@ def _receive(connection: Connection[str, Any], requests: SimpleQueue[Any]) -> No
     """Read ahead, so that the end of the node is seen while there is work: nothing may be written after it."""
     try:
         while True:
-            requests.put(connection.recv())  # nosec B113  # a queue
+            requests.put(connection.recv())
     finally:
         os._exit(0)
 
