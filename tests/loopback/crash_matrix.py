@@ -58,7 +58,7 @@ def kill_at(scene: Scene, deaths: Sequence[Death], seed: str) -> list[Row]:
         if death in steps.DECIDING:
             assert scene.decide(), "no item waits"
         scene.start(death)
-        if scene.process.is_alive():
+        if scene.process.is_alive() and death not in (*steps.DECIDING, *steps.STARTING):
             scene.send(study)
         assert scene.dies_of(death), f"the node never came to {death.step!r}: {scene.log_tail()}"
     rows = _afterwards(scene, offline=True)

@@ -80,7 +80,7 @@ class Scene:
             "matching": {"quiet_seconds": 0.3},
             "destinations": [destination | {"summary_image": False, "commitment": True, "timeout_seconds": 30}],
             "retry": {"first_seconds": 0.2, "longest_seconds": 1},
-            "review": {"hold_minutes": 0},
+            "review": {"hold_minutes": 0, "random_pass_share": 0},
             "notifications": {"channels": [channel], "rules": [{"when": when, "channels": ["hook"]} for when in ("flagged", "decided")]},
             "tasks": {"cardiac-sax": {"weights": "cardiac-sax"}},
             "web": {"enabled": False},
@@ -211,8 +211,11 @@ class Scene:
             answered[case.query_sop_instance_uid] += 1
             due.update(written.sop_instance_uid for written in case.results if written.kind in ("report", "error_map"))
             due.update(document.sop_instance_uid for document in case.documents)
-            if {"report", "error_map"} - {written.kind for written in case.results}:
-                verdict.lost.append(f"case {case.case_id} has no report or no error map")
+            expected = {"report"} | (
+                {"error_map"} if case.verdict == "FAIL" else set()
+            )  # UNASSESSABLE after three kills while it was judged
+            if expected - {written.kind for written in case.results}:
+                verdict.lost.append(f"case {case.case_id} is {case.verdict} and lacks one of {', '.join(sorted(expected))}")
             flagged.add(case.case_id)
             if case.item is not None and case.item.state == "DECIDED":
                 decided.add(case.case_id)

@@ -1,4 +1,7 @@
-"""The named steps of the road at which `qcnode serve` is killed."""
+"""The named steps of the road at which `qcnode serve` is killed.
+
+The calls are counted so that a step can follow one of an earlier phase on the road of the same study: what is left of it suffices.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,18 @@ _PROOFS, _REQUEST = "qcnode.store.proofs", "qcnode.deliver.request_commitment"
 
 RECEIVING = (
     Death("receive: nothing written", f"{_FILES}:ObjectFiles.write_temporary", "before", 2),
-    Death("receive: temporary file written, not flushed", "os:fsync", "before", 3, path="*/incoming/*.part"),
+    Death("receive: temporary file written, not flushed", "os:fsync", "before", 2, path="*/incoming/*.part"),
     Death("receive: temporary file flushed", "os:fsync", "after", 3, path="*/incoming/*.part"),
-    Death("receive: renamed, directory not flushed", "os:replace", "after", 4, path="*/incoming/*.part"),
-    Death("receive: directory flushed, no row", f"{_FILES}:ObjectFiles.place", "after", 5),
+    Death("receive: renamed, directory not flushed", "os:replace", "after", 2, path="*/incoming/*.part"),
+    Death("receive: directory flushed, no row", f"{_FILES}:ObjectFiles.place", "after", 3),
     Death("receive: row written, not committed", f"{_INBOX}:_write_rows", "after", 3),
-    Death("receive: row committed, not answered", f"{_INBOX}:Inbox.accept", "after", 6),
+    Death("receive: row committed, not answered", f"{_INBOX}:Inbox.accept", "after", 2),
     Death("receive: answered", "qcnode.ingest.storage_scp:read_head", "before", 3),
 )
 MATCHING = (
     Death("index: header not yet read", f"{_MATCH}:read_header", "before", 2),
-    Death("index: header read, not kept", f"{_MATCH}:read_header", "after", 4),
-    Death("index: header kept", f"{_INBOX}:Inbox.index", "after", 5),
+    Death("index: header read, not kept", f"{_MATCH}:read_header", "after", 2),
+    Death("index: header kept", f"{_INBOX}:Inbox.index", "after", 2),
     Death("match: begun", f"{_MATCH}:match_study", "before"),
     Death("match: matched, nothing kept", f"{_MATCH}:match_study", "after", returned=True),
     Death("match: case row written, not committed", f"{_JOBS}:_record_query", "after"),
@@ -52,7 +55,7 @@ DELIVERING = (
     Death("deliver: refreshed file written, not flushed", "os:fsync", "before", path="*/outbox/pacs/*.unfinished"),
     Death("deliver: refreshed file in place, no row", f"{_OUTBOX}:Outbox.replace_file", "before"),
     Death("deliver: bytes settled, nothing sent", f"{_OUTBOX}:Outbox.replace_file", "after", 2),
-    Death("deliver: C-STORE about to be sent", "pynetdicom.association:Association.send_c_store", "before", 3),
+    Death("deliver: C-STORE about to be sent", "pynetdicom.association:Association.send_c_store", "before", 2),
     Death("deliver: C-STORE answered, not settled", "pynetdicom.association:Association.send_c_store", "after", 2),
     Death("deliver: settled", f"{_OUTBOX}:Outbox.delivered", "after", 2),
 )
