@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from qcnode.clock import utc_now
-from qcnode.config import Config
-from qcnode.store.inbox import Inbox
+from qcnode.notify.watch import Watch
 from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.match import MatchStep
 from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import Worker
 
 
-def open_schedule(
-    config: Config, match: MatchStep, matching: Worker, inbox: Inbox, finalise: FinaliseStep, purge: PurgeStep
-) -> BackgroundScheduler:
-    """Timers: the quiet time of each study, queries whose images never come, decisions that become final, purging."""
-    scheduler = BackgroundScheduler(timezone=UTC)
+def set_timers(scheduler: BackgroundScheduler, match: MatchStep, finalise: FinaliseStep, purge: PurgeStep) -> None:
+    """Queries whose images never come, decisions that become final, purging."""
     scheduler.add_job(match.match_overdue, "interval", minutes=1, id="overdue", max_instances=1, coalesce=True)
     # at once, too: what a crash left waits no longer
     timing = {"seconds": 15, "next_run_time": utc_now(), "misfire_grace_time": None}
     scheduler.add_job(finalise, "interval", id="finalise", max_instances=1, coalesce=True, **timing)
     scheduler.add_job(purge, "interval", minutes=5, id="purge", max_instances=1, coalesce=True)
-    for study in inbox.dirty_studies():
-        quiet_at = study.last_received_at + timedelta(seconds=config.matching.quiet_seconds)
-        set_quiet_timer(scheduler, matching, study.study_instance_uid, max(quiet_at, utc_now()))
-    return scheduler
+
+
+def set_watch_timers(scheduler: BackgroundScheduler, watch: Watch, look_at_deliveries: Callable[[], object]) -> None:
+    """What somebody is to be told of because nothing happens: old items, old deliveries, drift."""
+    scheduler.add_job(watch.look_at_oldest, "interval", minutes=5, id="oldest", max_instances=1, coalesce=True)
+    scheduler.add_job(look_at_deliveries, "interval", minutes=5, id="deliveries", max_instances=1, coalesce=True)
+    scheduler.add_job(watch.look_for_drift, "interval", hours=6, id="drift", max_instances=1, coalesce=True)
 
 
 def set_quiet_timer(scheduler: BackgroundScheduler, matching: Worker, study_instance_uid: str, at: datetime) -> None:

@@ -235,7 +235,7 @@ def test_every_event_is_told(tmp_path: Path) -> None:
         while step():
             pass
         step.stop()
-        found = receiver.wait(10)
+        found = receiver.wait(11)
     by_event = {message.event: message for message in found}
     assert [message.event for message in found[:1] + found[-1:]] == [("110100", "110120", "E", "0"), ("110100", "110121", "E", "0")]
     received, sent = by_event["110104", "C", "0"], by_event["110104", "R", "0"]

@@ -8,13 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 from made_judges import case, no_judge, told
+from store_samples import encoded_object
 
+from qcnode.config import Logging
 from qcnode.judging.assignment import Assignment, CaseJudge, JudgingFailed, JudgingStopped
-from qcnode.judging.process import JudgingProcess
+from qcnode.judging.opening import open_comparison
+from qcnode.judging.process import ComparingProcess, JudgingProcess
 from qcnode.outcome import Outcome
 
 NODE = """
@@ -91,8 +95,9 @@ def test_a_case_that_ends_its_judge_is_told_and_the_next_one_is_judged(judging: 
 
 @pytest.mark.parametrize("told_to", ["hang", "seize"])
 def test_a_case_that_hangs_is_broken_off_at_its_deadline(judging: Judging, tmp_path: Path, told_to: str) -> None:
-    judge = judging(deadline_seconds=4)
-    with pytest.raises(JudgingFailed, match="ran over its deadline of 4 s"):
+    judge = judging(deadline_seconds=2)
+    judge(assignment("good-0", tmp_path))
+    with pytest.raises(JudgingFailed, match="judging ran over its deadline of 2 s"):
         judge(assignment(f"{told_to}-1", tmp_path))
     assert not is_running(int((tmp_path / f"{told_to}-1.pid").read_text()))
     assert judge(assignment("good-2", tmp_path)).case_id == "good-2"
@@ -157,3 +162,15 @@ def test_the_process_dies_with_its_node(tmp_path: Path, told_to: str) -> None:
         node.kill()
         node.wait()
     assert wait_for(lambda: not is_running(child), 2)
+
+
+def test_files_are_compared_in_a_process_of_their_own(tmp_path: Path) -> None:
+    first, second, other = (tmp_path / f"{name}.dcm" for name in ("first", "second", "other"))
+    for path, rows, name in ((first, 4, "ONE"), (second, 4, "OTHER"), (other, 5, "ONE")):
+        path.write_bytes(encoded_object("2.25.9", Rows=rows, PatientName=name))
+    compare = ComparingProcess(partial(open_comparison, Logging()), deadline_seconds=60)
+    try:
+        assert compare(first, second) == "routine"
+        assert compare(first, other) == "conflict"
+    finally:
+        compare.stop()

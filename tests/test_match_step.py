@@ -82,14 +82,12 @@ def test_an_object_that_breaks_its_reader_is_unreadable_and_the_others_go_on(
     assert "PHANTOM" not in caplog.text
 
 
-def test_a_variant_that_breaks_its_comparison_is_a_conflict_and_the_others_go_on(
-    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variant_that_breaks_its_comparison_is_a_conflict_and_the_others_go_on(receiving: Receiving) -> None:
     study = small_study("bad variant")
     receive_all(receiving.inbox, *study.images, *study.queries)
     study.images[0].PatientID = "ANOTHER"
     receive_all(receiving.inbox, study.images[0])
-    monkeypatch.setattr("qcnode.workers.match.compare", failing(compare, lambda *_: True))
+    receiving.match.compare = failing(compare, lambda *_: True)
     receiving.round()
     assert receiving.inbox.variants_to_compare(10) == []
     claimed = receiving.jobs.claim("w", LATER, LATER - LATER.replace(hour=0))

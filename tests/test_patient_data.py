@@ -119,14 +119,14 @@ def test_the_whole_road_says_nothing_of_the_patient(
             stranger = AE("STRANGER")
             stranger.add_requested_context(Verification)
             assert not stranger.associate("127.0.0.1", node.port).is_established
+            accept_unreadable(Inbox(database, config.storage.directory, 0), datasets[0])
+            wait_for(raw, "SELECT count(*) FROM stored_object WHERE state = 'UNREADABLE'")
             for dataset in datasets:
                 pacs.keep(dataset)
             pacs.forward(study.uid, "QCNODE", "127.0.0.1", node.port)
-            accept_unreadable(Inbox(database, config.storage.directory, 0), datasets[0])
             wait_for(raw, "SELECT count(*) FROM judged_case WHERE state = 'DONE'")
             wait_for(raw, "SELECT count(*) FROM delivery WHERE destination = 'pacs' AND state = 'DELIVERED' AND kind = 'report'")
             wait_for(raw, "SELECT count(*) FROM delivery WHERE destination = 'away' AND last_error IS NOT NULL")
-            wait_for(raw, "SELECT count(*) FROM stored_object WHERE state = 'UNREADABLE'")
             review = Review(Worklist(database), config.review)
             (item,) = Worklist(database).list()
             review.claim(item.item_id, "jane", utc_now())
@@ -158,7 +158,7 @@ def check_lines(lines: list[dict[str, str]], case_id: str, study: str) -> None:
     assert (by_event["delivered"]["case_id"], by_event["delivered"]["destination"]) == (case_id, "pacs")
     assert (by_event["delivery-failed"]["destination"], by_event["delivery-failed"]["level"]) == ("away", "WARNING")
     assert "study_instance_uid" not in by_event["object-unreadable"], "of another study than the last one"
-    assert any(line["message"].startswith("match: ValueError at") for line in lines)
+    assert any("ValueError at" in line["message"] for line in lines)
 
 
 def accept_unreadable(inbox: Inbox, dataset: Dataset) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum
 from typing import NamedTuple
-from xml.etree import ElementTree as ET
+from xml.etree import ElementTree as ET  # nosec B405  # writes only
 
 
 class Code(NamedTuple):

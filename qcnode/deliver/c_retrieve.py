@@ -68,8 +68,10 @@ def retrieve_by(settings: CStoreDestination, peer: DicomPeer, identifier: Datase
         status = _move(settings, peer, identifier, arrival) if service == "C-MOVE" else _get(peer, identifier, arrival)
     except BROKEN_ELEMENT as error:  # what pynetdicom raises where a peer goes away in the middle, or answers nonsense
         raise Retryable(f"{peer.name}: {service} failed ({type(error).__name__})") from None
-    if arrival.dataset is not None:
-        return arrival.dataset, True
+    # taken out, for the association's parts refer to one another and to the handler: they stay until the garbage collector comes by
+    dataset, arrival.dataset = arrival.dataset, None
+    if dataset is not None:
+        return dataset, True
     if status in _NOT_OURS_TO_ASK:
         raise CannotRetrieve(f"{peer.name}: status {status:04X}H for {service}")
     if is_out_of_resources(status) and status != 0xA702:  # A702H: the sub-operations failed

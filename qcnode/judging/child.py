@@ -1,7 +1,7 @@
-"""The judging process itself: takes assignments from the node, one after the other, until the node is gone.
+"""The child process: takes requests from the node, one after the other, until the node is gone.
 
-It gets a socket (the number of its descriptor is the first argument) and reads from it, first, what opens the judge. It answers each
-assignment with a JSON text: null, or what went wrong. The result itself is on the disk.
+It gets a socket (the number of its descriptor is the first argument) and reads from it, first, what opens its work. It answers each request
+with JSON: what went wrong, or null, and the answer of the work where that is text. The result of judging is on the disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from queue import SimpleQueue
 from typing import Any
 
 from qcnode.errors import QCNodeError, where
-from qcnode.judging.assignment import Assignment, CaseJudge
 
 log = logging.getLogger(__name__)
 
@@ -32,31 +31,31 @@ def main(descriptor: int, node: int) -> None:
     """Serve the process `node` over the socket `descriptor`. Does not return."""
     _die_with(node)
     connection: Connection[str, Any] = Connection(descriptor)
-    open_with: Callable[[], CaseJudge] = connection.recv()
+    open_work: Callable[[], Callable[[Any], object]] = connection.recv()
     try:
-        judge = open_with()
+        work = open_work()
     except QCNodeError as error:
         log.error("no case can be judged: %s", error)
         sys.exit(1)
-    assignments: SimpleQueue[Assignment] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, assignments), daemon=True).start()
+    requests: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, requests), daemon=True).start()
     while True:
-        connection.send_bytes(json.dumps(_attempt(judge, assignments.get())).encode())
+        connection.send_bytes(json.dumps(_attempt(work, requests.get())).encode())
 
 
-def _attempt(judge: CaseJudge, assignment: Assignment) -> str | None:
+def _attempt(work: Callable[[Any], object], request: Any) -> tuple[str | None, str | None]:
     try:
-        judge(assignment)
-    except Exception as error:  # noqa: BLE001  the node decides what becomes of the case
-        return where(error)
-    return None
+        answer = work(request)
+    except Exception as error:  # noqa: BLE001  the node decides what follows
+        return where(error), None
+    return None, answer if isinstance(answer, str) else None
 
 
-def _receive(connection: Connection[str, Any], assignments: SimpleQueue[Assignment]) -> None:
-    """Read ahead, so that the end of the node is seen while a case is in work: nothing may be written after it."""
+def _receive(connection: Connection[str, Any], requests: SimpleQueue[Any]) -> None:
+    """Read ahead, so that the end of the node is seen while there is work: nothing may be written after it."""
     try:
         while True:
-            assignments.put(connection.recv())
+            requests.put(connection.recv())
     finally:
         os._exit(0)
 

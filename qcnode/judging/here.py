@@ -9,6 +9,7 @@ from qcnode.assess.fallback import FallbackPredictor
 from qcnode.config import Inference
 from qcnode.errors import Retryable
 from qcnode.judging.assignment import Assignment
+from qcnode.log_fields import note
 from qcnode.outcome import Outcome
 from qcnode.pipeline import Judge, assess_case
 from qcnode.tasks import JudgedTask
@@ -32,6 +33,7 @@ class JudgeHere:
     def __call__(self, assignment: Assignment) -> Outcome:
         """See assess_case. Raises Retryable for a task that is not enabled."""
         case = assignment.case
+        note(case_id=case.case_id, study_instance_uid=case.study_instance_uid, sop_instance_uid=case.query.sop_instance_uid)
         judge = self.judges.get(case.task)
         if judge is None:
             raise Retryable(f"task {case.task} is not enabled any more")

@@ -13,7 +13,6 @@ from qcnode.config import Matching
 from qcnode.deliver.destination import Destination
 from qcnode.errors import QCNodeError, Rejected, where
 from qcnode.headers import read_header
-from qcnode.imaging.pixels import decode_frame
 from qcnode.ingest.matching import (
     EarlierCase,
     LabelMap,
@@ -26,7 +25,8 @@ from qcnode.ingest.matching import (
     Waiting,
     match_study,
 )
-from qcnode.ingest.variants import Outcome, compare
+from qcnode.ingest.variants import compare
+from qcnode.judging.assignment import JudgingFailed, JudgingStopped
 from qcnode.log_fields import note
 from qcnode.store.inbox import Inbox
 from qcnode.store.inbox_records import DirtyStudy, Variant
@@ -42,7 +42,7 @@ _NOT_MATCHED = Reason(ReasonCode.ASSESSMENT_FAILED, "matching failed; the log of
 
 @dataclass(slots=True)
 class MatchStep:
-    """Reads the headers of what arrived, and finds out what is complete."""
+    """Reads the headers of what arrived, and finds out what is complete. compare: two files with one SOP Instance UID."""
 
     inbox: Inbox
     jobs: Jobs
@@ -51,6 +51,7 @@ class MatchStep:
     archive: Destination | None
     now: Clock
     on_case: Callable[[], None]
+    compare: Callable[[Path, Path], str | None] = compare
     _tried_early: dict[str, datetime] = field(default_factory=dict)
 
     def __call__(self) -> bool:
@@ -72,11 +73,25 @@ class MatchStep:
     def _compare_variants(self) -> bool:
         variants = self.inbox.variants_to_compare(BATCH)
         for variant in variants:
-            difference = _difference(variant)
+            try:
+                difference = self._difference(variant)
+            except JudgingStopped:
+                return False
             if difference == "conflict":
                 log.warning("object %s came again with other pixels or geometry", variant.sop_instance_uid)
             self.inbox.settle_variant(variant.object_id, "conflict" if difference == "conflict" else "routine")
         return bool(variants)
+
+    def _difference(self, variant: Variant) -> str | None:
+        """What nothing can compare (a codec crashes, or hangs) is a conflict."""
+        try:
+            return self.compare(variant.first, variant.second)
+        except JudgingStopped:
+            raise
+        except Exception as error:  # noqa: BLE001  as above
+            text = str(error) if isinstance(error, JudgingFailed) else where(error)
+            log.error("object %s can not be compared: %s", variant.sop_instance_uid, text)
+            return "conflict"
 
     def _match_dirty_studies(self) -> bool:
         matched = False
@@ -172,11 +187,3 @@ def _header_or_reason(path: Path) -> InstanceHeader | Reason:
         return rejection.reason
     except Exception as error:  # noqa: BLE001
         return Reason(ReasonCode.SERIES_UNREADABLE, f"reading failed: {where(error)}")
-
-
-def _difference(variant: Variant) -> Outcome:
-    try:
-        return compare(variant.first, variant.second, decode_frame=decode_frame)
-    except Exception as error:  # noqa: BLE001  as above
-        log.error("object %s can not be compared: %s", variant.sop_instance_uid, where(error))
-        return "conflict"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_road import Road
+from faulty_road import Road, Taker
 from small_study import small_study
 
 from qcnode.config import CStoreDestination, Retry, StowDestination
@@ -41,11 +42,10 @@ class FaultyPacs(DemoPacs):
 class Site:
     """A judged case whose answers wait for two destinations, "bad" and "good", and the loops that deliver them."""
 
-    def __init__(self, folder: Path, bad: Destination, good: DemoPacs) -> None:
+    def __init__(self, judged: Path, folder: Path, bad: Destination, good: DemoPacs) -> None:
+        shutil.copytree(judged, folder / "node")
         self.road = Road(folder / "node", [bad, c_store("good", good)])
-        self.road.receive(small_study("pacs").datasets)
-        self.road.match_all()
-        assert self.road.assess()
+        self.road.clock.pass_by(minutes=1)
         self.good = good
         began, start = time.monotonic(), self.road.clock()
         retry = Retry(first_seconds=0.1, longest_seconds=0.2)
@@ -96,6 +96,18 @@ def c_store(name: str, pacs: DemoPacs, timeout_seconds: float = 10) -> CStore:
     return CStore(CStoreDestination.model_validate({"name": name, "kind": "c-store"} | where), "QCNODE")
 
 
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of a node that has judged one case and delivered nothing yet."""
+    directory = tmp_path_factory.mktemp("judged")
+    road = Road(directory, [Taker("bad"), Taker("good")])
+    road.receive(small_study("pacs").datasets)
+    road.match_all()
+    assert road.assess()
+    road.database.close()
+    return directory
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> Iterator[DemoPacs]:
     with DemoPacs(tmp_path / "good") as pacs:
@@ -117,9 +129,9 @@ def assert_once_each(pacs: DemoPacs) -> None:
     assert all(len(found) == 1 for found in digests.values())
 
 
-def test_an_archive_that_is_down(tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
+def test_an_archive_that_is_down(judged: Path, tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
     bad.stop()
-    with delivering(Site(tmp_path, c_store("bad", bad), good)) as site:
+    with delivering(Site(judged, tmp_path, c_store("bad", bad), good)) as site:
         site.assert_good_is_served()
         assert set(site.states("bad").values()) <= {"PENDING", "SENDING"}
         bad.start()
@@ -127,9 +139,9 @@ def test_an_archive_that_is_down(tmp_path: Path, bad: FaultyPacs, good: DemoPacs
     assert_once_each(bad)
 
 
-def test_a_slow_archive_holds_up_no_other(tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
+def test_a_slow_archive_holds_up_no_other(judged: Path, tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
     bad.fault = lambda _: time.sleep(1.5)
-    with delivering(Site(tmp_path, c_store("bad", bad), good)) as site:
+    with delivering(Site(judged, tmp_path, c_store("bad", bad), good)) as site:
         site.assert_good_is_served()
         bad.fault = None
         site.wait(lambda: site.is_delivered("bad"), "slow delivery")
@@ -137,10 +149,10 @@ def test_a_slow_archive_holds_up_no_other(tmp_path: Path, bad: FaultyPacs, good:
     assert_once_each(bad)
 
 
-def test_an_archive_that_answers_too_late(tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
+def test_an_archive_that_answers_too_late(judged: Path, tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
     """It has the object and does not say so in time: it is sent again, the same bytes."""
     bad.fault = lambda _: time.sleep(1.2)
-    with delivering(Site(tmp_path, c_store("bad", bad, timeout_seconds=0.5), good)) as site:
+    with delivering(Site(judged, tmp_path, c_store("bad", bad, timeout_seconds=0.5), good)) as site:
         site.wait(lambda: bool(site.errors("bad")), "failure")
         site.assert_good_is_served()
         bad.fault = None
@@ -148,13 +160,13 @@ def test_an_archive_that_answers_too_late(tmp_path: Path, bad: FaultyPacs, good:
     assert_once_each(bad)
 
 
-def test_an_archive_that_aborts_in_the_middle_of_a_store(tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
+def test_an_archive_that_aborts_in_the_middle_of_a_store(judged: Path, tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
     def abort(event: Any) -> int:
         event.assoc.abort()
         return 0xA700
 
     bad.fault = abort
-    with delivering(Site(tmp_path, c_store("bad", bad), good)) as site:
+    with delivering(Site(judged, tmp_path, c_store("bad", bad), good)) as site:
         site.wait(lambda: bool(site.errors("bad")), "failure")
         site.assert_good_is_served()
         bad.fault = None
@@ -162,9 +174,9 @@ def test_an_archive_that_aborts_in_the_middle_of_a_store(tmp_path: Path, bad: Fa
     assert_once_each(bad)
 
 
-def test_an_archive_without_resources(tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
+def test_an_archive_without_resources(judged: Path, tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
     bad.fault = lambda _: 0xA700
-    with delivering(Site(tmp_path, c_store("bad", bad), good)) as site:
+    with delivering(Site(judged, tmp_path, c_store("bad", bad), good)) as site:
         site.wait(lambda: any("A700H" in error for error in site.errors("bad")), "A700H")
         site.assert_good_is_served()
         bad.fault = None
@@ -172,22 +184,22 @@ def test_an_archive_without_resources(tmp_path: Path, bad: FaultyPacs, good: Dem
     assert_once_each(bad)
 
 
-def test_an_archive_that_refuses_one_class(tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
+def test_an_archive_that_refuses_one_class(judged: Path, tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
     """The SEG is set aside with a text that says why; the others arrive, and after the archive was configured the SEG does, too."""
     bad.fault = lambda event: 0x0122 if event.request.AffectedSOPClassUID.name == "Segmentation Storage" else None
-    with delivering(Site(tmp_path, c_store("bad", bad), good)) as site:
+    with delivering(Site(judged, tmp_path, c_store("bad", bad), good)) as site:
         site.wait(lambda: site.states("bad") == {"error_map": "DEAD", "summary": "DELIVERED", "report": "DELIVERED"}, "refusal")
         site.wait(lambda: site.is_delivered("good"), "delivery to the good destination")
         (refused,) = site.road.outbox.list(state="DEAD")
         assert "0122H" in (refused.last_error or "")
         assert site.errors("bad") == [refused.last_error]
         bad.fault = None
-        assert site.road.outbox.revive(refused.delivery_id, site.road.clock())
+        assert site.road.outbox.try_now(refused.delivery_id, "admin", site.road.clock())
         site.wait(lambda: site.is_delivered("bad"), "delivery after the recovery")
     assert_once_each(bad)
 
 
-def test_an_address_where_connections_are_dropped(tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
+def test_an_address_where_connections_are_dropped(judged: Path, tmp_path: Path, bad: FaultyPacs, good: DemoPacs) -> None:
     """A firewall's way: accepted and cut off, or never answered."""
     bad.stop()
     with socket.create_server(("127.0.0.1", bad.port)) as dropping:
@@ -203,7 +215,7 @@ def test_an_address_where_connections_are_dropped(tmp_path: Path, bad: FaultyPac
 
         thread = threading.Thread(target=drop)
         thread.start()
-        with delivering(Site(tmp_path, c_store("bad", bad, timeout_seconds=0.5), good)) as site:
+        with delivering(Site(judged, tmp_path, c_store("bad", bad, timeout_seconds=0.5), good)) as site:
             site.wait(lambda: bool(site.errors("bad")), "failure")
             site.assert_good_is_served()
             ended.set()
@@ -215,7 +227,7 @@ def test_an_address_where_connections_are_dropped(tmp_path: Path, bad: FaultyPac
 
 
 @pytest.mark.parametrize(("status", "told"), [(503, "503"), (401, "401"), (None, "Timeout")], ids=["503", "401", "hanging"])
-def test_a_web_archive_that_fails(tmp_path: Path, good: DemoPacs, status: int | None, told: str) -> None:
+def test_a_web_archive_that_fails(judged: Path, tmp_path: Path, good: DemoPacs, status: int | None, told: str) -> None:
     faulty, posts, gone = threading.Event(), [], threading.Event()
     faulty.set()
 
@@ -257,7 +269,7 @@ def test_a_web_archive_that_fails(tmp_path: Path, good: DemoPacs, status: int | 
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     settings = {"name": "bad", "kind": "stow-rs", "url": f"http://127.0.0.1:{server.server_address[1]}/", "timeout_seconds": 0.5}
     try:
-        with delivering(Site(tmp_path, StowRs(StowDestination.model_validate(settings)), good)) as site:
+        with delivering(Site(judged, tmp_path, StowRs(StowDestination.model_validate(settings)), good)) as site:
             site.wait(lambda: any(told in error for error in site.errors("bad")), "failure")
             site.assert_good_is_served()
             assert set(site.states("bad").values()) <= {"PENDING", "SENDING"}, "of the door, not of the object: it comes back"

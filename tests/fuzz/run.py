@@ -146,7 +146,7 @@ def _print(title: str, counts: Counter[str], console: Console) -> None:
 
 
 def _again(seed: int, real: Path | None) -> None:
-    import road
+    import walker
 
     mutant = make_mutant(make_corpus(real), seed)
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def _again(seed: int, real: Path | None) -> None:
     console = Console()
     console.print(f"{mutant.mutation}, {mutant.origin}, place {mutant.place}: {KEPT / f'{seed}.dcm'}", soft_wrap=True)
     with tempfile.TemporaryDirectory() as folder:
-        console.print(road.walk(mutant, Path(folder), road.cardiac_task(), report=True))
+        console.print(walker.walk(mutant, Path(folder), walker.cardiac_task(), report=True))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def _send(node: ServedNode, files: list[bytes]) -> None:
 
 def _wait_for_answer(node: ServedNode) -> None:
     """The good study that came after all the bad ones is judged."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 150
     while time.monotonic() < end:
         with node.database() as connection:
             rows = connection.execute("SELECT verdict FROM judged_case WHERE verdict IS NOT NULL").fetchall()

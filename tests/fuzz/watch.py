@@ -103,7 +103,7 @@ class Walker:
         if self._process is None or self._process.poll() is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             real = [] if self._real is None else ["--real", self._real]
-            command = [sys.executable, Path(__file__).parent / "road.py", self._folder, "--reports", str(self._reports), *real]
+            command = [sys.executable, Path(__file__).parent / "walker.py", self._folder, "--reports", str(self._reports), *real]
             with self.said.open("ab") as stderr:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=os.environ | _ENVIRONMENT

@@ -61,6 +61,11 @@ class Scene:
     def forward(self) -> list[str]:
         return self.pacs.forward(self.study, "QCNODE", "127.0.0.1", self.port)
 
+    def children(self) -> list[int]:
+        """Processes that the node has started (proc(5))."""
+        threads = Path(f"/proc/{self.serving.process.pid}/task").iterdir()
+        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+
     def held(self) -> set[str]:
         """SOP Instance UIDs that the node has, each checked against the digest in its row."""
         inbox = Inbox(self.database, self.directory, 0)
@@ -106,13 +111,22 @@ def test_killed_while_it_receives(scene: Scene) -> None:
     scene.assert_one_answer()
 
 
-@pytest.mark.timeout(240)
-def test_killed_while_it_judges(scene: Scene) -> None:
+@pytest.mark.timeout(360)
+def test_stopped_and_killed_while_it_judges(scene: Scene) -> None:
     sent = scene.forward()
     jobs = Jobs(scene.database)
     wait_until(lambda: jobs.counts().cases.get("RUNNING", 0) == 1, 60, "case in work")
+    start = time.monotonic()
+    assert scene.serving.end() == 0
+    assert time.monotonic() - start < 20, "it does not wait for the case"
+    assert jobs.counts().cases == {"PENDING": 1}
+    scene.start()
+    wait_until(lambda: jobs.counts().cases.get("RUNNING", 0) == 1, 60, "case in work again")
+    wait_until(lambda: bool(scene.children()), 30, "judging process")
+    judging = scene.children()
     scene.serving.kill()
     assert jobs.counts().cases == {"RUNNING": 1}
+    wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in judging), 5, "end of the judging process")
     scene.start()
     assert set(sent) <= scene.held()
     scene.assert_one_answer()
