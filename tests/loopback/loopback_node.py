@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
@@ -59,40 +55,6 @@ def running_node(config: Config) -> Iterator[Node]:
         yield node
     finally:
         node.stop()
-
-
-@dataclass
-class Serving:
-    """`qcnode serve` in a process of its own."""
-
-    process: subprocess.Popen[bytes]
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
-
-
-def serve(config_file: Path, port: int, log: Path) -> Serving:
-    """Start `qcnode serve` and wait until it listens."""
-    with log.open("ab") as stream:
-        process = subprocess.Popen([sys.executable, "-m", "qcnode", "serve", "--config", str(config_file)], stderr=stream)
-
-    def listens() -> bool:
-        assert process.poll() is None, f"qcnode serve ended: {log.read_text()[-2000:]}"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    serving = Serving(process)
-    try:
-        wait_until(listens, 90, "listening qcnode")
-    except BaseException:
-        serving.kill()
-        raise
-    return serving
 
 
 def answers(pacs: DemoPacs, study_instance_uid: str, sop_class_uid: str) -> list[pydicom.Dataset]:
