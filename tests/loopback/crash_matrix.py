@@ -48,8 +48,8 @@ class Row:
     doubled: tuple[str, ...]
 
 
-def kill_at(scene: Scene, deaths: Sequence[Death], seed: str) -> list[Row]:
-    """A kill at each of the steps, on the road of one study; afterwards nothing may be lost or doubled.
+def kill_at(scene: Scene, deaths: Sequence[Death], seed: str, *, offline: bool) -> list[Row]:
+    """A kill at each of the steps, on the road of one study; afterwards nothing may be lost or doubled (offline: see Scene.judge).
 
     Raises AssertionError where the node does not come to a step, or not to rest afterwards.
     """
@@ -60,11 +60,11 @@ def kill_at(scene: Scene, deaths: Sequence[Death], seed: str) -> list[Row]:
         scene.start(death)
         sent = None if death in (*steps.DECIDING, *steps.STARTING) else study
         assert scene.dies_of(death, sent), f"the node never came to {death.step!r}: {scene.log_tail()}"
-    rows = _afterwards(scene, offline=True)
+    rows = _afterwards(scene, offline=offline)
     return [Row(death.step, 1, *rows) for death in deaths]
 
 
-def kill_at_random(scene: Scene, kills: int, seed: str) -> Row:
+def kill_at_random(scene: Scene, kills: int, seed: str, *, offline: bool) -> Row:
     """Kills at random moments, while studies are sent and decisions are made."""
     chance = random.Random(seed)
     for number in range(kills):
@@ -76,7 +76,7 @@ def kill_at_random(scene: Scene, kills: int, seed: str) -> Row:
         scene.kill()
         ended.set()
         user.join()
-    return Row(RANDOM, kills, *_afterwards(scene, offline=True))
+    return Row(RANDOM, kills, *_afterwards(scene, offline=offline))
 
 
 def _use(scene: Scene, ended: threading.Event, seed: str) -> None:
@@ -116,7 +116,7 @@ def run_steps(folder: Path, context: Any, ways: Sequence[Sequence[Death]], done:
         scene.come_to_rest()
         scene.kill()
         for number, way in enumerate(ways):
-            for row in kill_at(scene, way, f"{folder.name} {seed} {number}"):
+            for row in kill_at(scene, way, f"{folder.name} {seed} {number}", offline=number + 1 < len(ways)):
                 done(row)
 
 
@@ -124,7 +124,8 @@ def run_random(folder: Path, context: Any, kills: int, done: Callable[[Row], Non
     """Kill a node on a storage directory of its own so often."""
     with open_scene(folder, context) as scene:
         for start in range(0, kills, KILLS_BETWEEN_AUDITS):
-            done(kill_at_random(scene, min(KILLS_BETWEEN_AUDITS, kills - start), f"{seed} {folder.name} {start}"))
+            number, is_last = min(KILLS_BETWEEN_AUDITS, kills - start), start + KILLS_BETWEEN_AUDITS >= kills
+            done(kill_at_random(scene, number, f"{seed} {folder.name} {start}", offline=not is_last))
 
 
 def table_of(rows: Sequence[Row]) -> Table:

@@ -195,7 +195,7 @@ class Scene:
         said = self.folder / "audit.json"
         process = self.context.Process(target=audit, args=(self.config_file, said, offline))
         process.start()
-        process.join(300)
+        process.join(1800)
         findings: list[dict[str, str]] = json.loads(said.read_text()[said.read_text().index("{") :])["findings"]
         assert process.exitcode == (1 if findings else 0), said.read_text()
         return findings
