@@ -37,10 +37,10 @@ def main(descriptor: int, node: int) -> None:
     except QCNodeError as error:
         log.error("no case can be judged: %s", error)
         sys.exit(1)
-    requests: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, requests), daemon=True).start()
+    waiting: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, waiting), daemon=True).start()
     while True:
-        connection.send_bytes(json.dumps(_attempt(work, requests.get())).encode())
+        connection.send_bytes(json.dumps(_attempt(work, waiting.get())).encode())
 
 
 def _attempt(work: Callable[[Any], object], request: Any) -> tuple[str | None, str | None]:
@@ -51,11 +51,11 @@ def _attempt(work: Callable[[Any], object], request: Any) -> tuple[str | None, s
     return None, answer if isinstance(answer, str) else None
 
 
-def _receive(connection: Connection[str, Any], requests: SimpleQueue[Any]) -> None:
+def _receive(connection: Connection[str, Any], waiting: SimpleQueue[Any]) -> None:
     """Read ahead, so that the end of the node is seen while there is work: nothing may be written after it."""
     try:
         while True:
-            requests.put(connection.recv())
+            waiting.put(connection.recv())
     finally:
         os._exit(0)
 
