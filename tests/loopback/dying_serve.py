@@ -6,6 +6,7 @@ Run by the fork server of multiprocessing, which has imported everything once, s
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -52,7 +53,16 @@ def serve(config: Path, log: Path, death: Death | None, marker: Path) -> None:
     if death is not None:
         _arm(death, marker, node=os.getpid())
     use_spares(importlib.import_module("qcnode.judging.process"), SPARES)
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
     command(["serve", "--config", str(config)])
+
+
+def _end_with_the_tests() -> None:
+    """A run that is broken off leaves no node behind."""
+    tests = multiprocessing.parent_process()
+    if tests is not None:
+        tests.join()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def command(words: list[str]) -> None:
