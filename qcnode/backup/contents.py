@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from qcnode.durable import flush
 from qcnode.errors import QCNodeError
 from qcnode.store.database import FILE_NAME
 from qcnode.store.ledger import Ledger
@@ -105,13 +106,4 @@ def link_or_copy(source: Path, target: Path) -> None:
         raise
     except OSError:
         shutil.copyfile(source, target)
-        sync(target)
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the entries of a directory, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(target)

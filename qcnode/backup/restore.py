@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from qcnode.backup.contents import DATABASE, FACTS, STORAGE, SUMS, BackupError, copy_hashed, members, read_sums, sync
+from qcnode.backup.contents import DATABASE, FACTS, STORAGE, SUMS, BackupError, copy_hashed, members, read_sums
+from qcnode.durable import flush
 from qcnode.store.database import FILE_NAME
 from qcnode.store.node_lock import only_node
 
@@ -42,7 +43,7 @@ def restore(target: Path, storage: Path, *, on_file: Callable[[int, int], None] 
         if left or not waiting.exists():
             raise BackupError(f"the backup is not whole: {len(left)} files are missing; empty {storage} and take another one")
         waiting.rename(storage / FILE_NAME)  # a node that starts on a part of a backup would take it for an empty storage
-        sync(storage)
+        flush(storage)
     return done
 
 
@@ -52,4 +53,4 @@ def _write(file: IO[bytes], path: Path, sha256: str, name: str) -> None:
         found = copy_hashed(file, written)
     if found != sha256:
         raise BackupError(f"{name} is not what was backed up; empty the storage directory and take another backup")
-    sync(path)
+    flush(path)

@@ -18,8 +18,9 @@ from datetime import datetime
 from pathlib import Path
 
 from qcnode import __version__
-from qcnode.backup.contents import BESIDE, CONFIG, DATABASE, FACTS, STORAGE, SUMS, BackupError, copy_hashed, files_of, link_or_copy, sync
+from qcnode.backup.contents import BESIDE, CONFIG, DATABASE, FACTS, STORAGE, SUMS, BackupError, copy_hashed, files_of, link_or_copy
 from qcnode.config import Config
+from qcnode.durable import flush
 from qcnode.store.database import FILE_NAME, open_for_reading
 from qcnode.store.ledger import Ledger
 
@@ -64,7 +65,7 @@ def back_up(config: Config, config_file: Path, target: Path, *, now: datetime, o
             if is_tar:
                 _pack(staging, unfinished)
             unfinished.rename(target)
-            sync(target.parent)
+            flush(target.parent)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             if is_tar:
@@ -124,7 +125,7 @@ def _copy_database(source: Path, target: Path) -> None:
     with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
         live.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")
-    sync(target)
+    flush(target)
 
 
 def _describe(config: Config, config_file: Path, staging: Path, missing: tuple[str, ...], now: datetime) -> Backup:
@@ -145,7 +146,7 @@ def _describe(config: Config, config_file: Path, staging: Path, missing: tuple[s
     }
     (staging / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     for name in (CONFIG, SUMS, FACTS):
-        sync(staging / name)
+        flush(staging / name)
     return made
 
 
@@ -166,7 +167,7 @@ def _pack(staging: Path, archive: Path) -> None:
             name = str(path.relative_to(staging))
             if path.is_file() and name not in (FACTS, SUMS, CONFIG, DATABASE):
                 tar.add(path, name)
-    sync(archive)
+    flush(archive)
 
 
 @contextmanager
