@@ -9,6 +9,7 @@ from click.testing import Result
 from store_samples import EVERYTHING, at, case, result
 from typer.testing import CliRunner
 
+from qcnode import cli_outbox
 from qcnode.cli import app
 from qcnode.cli_outbox import State
 from qcnode.config import Config, Retry
@@ -54,7 +55,8 @@ def test_every_state_can_be_asked_for() -> None:
     assert {state.value for state in State} == DELIVERY_MOVES.keys()
 
 
-def test_what_is_not_proven_is_listed(database: Database) -> None:
+def test_what_is_not_proven_is_listed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_outbox.console, "width", 200)  # a dumb terminal is 80 wide whatever COLUMNS says
     shown = run(database, "list")
     assert shown.exit_code == 0
     assert [word in shown.output for word in ("error_map", "summary", "report", "DEAD", "pacs: status 0122H")] == [True] * 5

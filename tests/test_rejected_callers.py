@@ -11,6 +11,7 @@ from store_samples import at
 from typer.testing import CliRunner
 from web_samples import Clock, open_site
 
+from qcnode import cli
 from qcnode.cli import app
 from qcnode.dicom_listener import Peer, Rejections
 from qcnode.errors import Retryable
@@ -114,10 +115,11 @@ def test_the_page_is_for_administrators_and_escapes_what_strangers_call_themselv
     assert site.browser().get("/callers").status_code == 303
 
 
-def test_the_command_lists_them(tmp_path: Path) -> None:
+def test_the_command_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli.console, "width", 250)  # a dumb terminal is 80 wide whatever COLUMNS says
     config = tmp_path / "config.yaml"
     config.write_text(f"storage: {{directory: {tmp_path}}}")
-    runner = CliRunner(env={"COLUMNS": "250"})
+    runner = CliRunner()
     assert "Nobody" in runner.invoke(app, ["callers", "--config", str(config)]).output
     database = open_database(tmp_path)
     RejectedCallers(database).add({rejection(HOSTILE[:16]): Times(7, at(0), at(60))})

@@ -78,7 +78,8 @@ class Scene:
             "listen": {"port": self.port},
             "storage": {"directory": str(self.folder / "node"), "minimum_free_mb": 1, "keep_ignored_hours": 0},
             "matching": {"quiet_seconds": 0.3},
-            "destinations": [destination | {"summary_image": False, "commitment": True, "timeout_seconds": 30}],
+            # an archive gives up reporting to a node that is dead: 20 s later it is read back without its report
+            "destinations": [destination | {"summary_image": False, "commitment": True, "commitment_hours": 1 / 180, "timeout_seconds": 30}],
             "retry": {"first_seconds": 0.2, "longest_seconds": 1},
             "review": {"hold_minutes": 0, "random_pass_share": 0},
             "notifications": {"channels": [channel], "rules": [{"when": when, "channels": ["hook"]} for when in ("flagged", "decided")]},
