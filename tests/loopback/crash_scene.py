@@ -73,13 +73,14 @@ class Scene:
         self.modality = DemoPacs(self.folder / "modality", ae_title="MODALITY")  # sends, and never listens
         self.config_file, self.log, self.marker = (self.folder / name for name in ("config.yaml", "qcnode.log", "died"))
         destination = {"name": "pacs", "kind": "c-store", "ae_title": self.pacs.ae_title, "host": "127.0.0.1", "port": self.pacs.port}
+        # a report of commitment that finds the node dead may be lost: 20 s later, the object is read back without it
+        wanted = {"summary_image": False, "commitment": True, "commitment_hours": 1 / 180, "timeout_seconds": 30}
         channel = {"name": "hook", "kind": "webhook", "url": self.receiver.url, "secret_env": SECRET_VARIABLE}
         sections = {
             "listen": {"port": self.port},
             "storage": {"directory": str(self.folder / "node"), "minimum_free_mb": 1, "keep_ignored_hours": 0},
             "matching": {"quiet_seconds": 0.3},
-            # an archive gives up reporting to a node that is dead: 20 s later it is read back without its report
-            "destinations": [destination | {"summary_image": False, "commitment": True, "commitment_hours": 1 / 180, "timeout_seconds": 30}],
+            "destinations": [destination | wanted],
             "retry": {"first_seconds": 0.2, "longest_seconds": 1},
             "review": {"hold_minutes": 0, "random_pass_share": 0},
             "notifications": {"channels": [channel], "rules": [{"when": when, "channels": ["hook"]} for when in ("flagged", "decided")]},
