@@ -85,10 +85,10 @@ class ServedNode:
         """Whether every object of every settled case is delivered and proven, and nothing else is on its way."""
         return self.deliveries() == {"PROVEN": sum(len(outcome.objects) for outcome in self.outcomes().values())}
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Another command of the program on this node's configuration."""
         command = [str(Path(sys.executable).with_name("qcnode")), *words, "--config", str(self.config)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
 
     def log(self) -> str:
         return self._log_path.read_text(errors="replace")
