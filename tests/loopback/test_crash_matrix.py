@@ -12,7 +12,7 @@ LANES = 3
 RANDOM_KILLS = 8
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_every_named_step_once_and_some_random_moments(tmp_path: Path) -> None:
     context, ways, rows = fork_server(), list(chains()), list[Row]()
     with ThreadPoolExecutor(LANES + 1) as pool:
