@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from qcnode.case import Reason, StoredHeader, Verdict
+from qcnode.digests import sha256_of
 from qcnode.errors import Rejected
 from qcnode.headers import read_header
 from qcnode.imaging.pixels import decode_frame
@@ -49,7 +50,7 @@ def find_headers(directory: Path) -> Found:
             continue
         known = first.get(header.sop_instance_uid)
         if known is None:
-            first[header.sop_instance_uid] = StoredHeader(header, path, sha256(path.read_bytes()).hexdigest())
+            first[header.sop_instance_uid] = StoredHeader(header, path, sha256_of(path))
         elif compare(known.path, path, decode_frame=decode_frame) == "conflict":
             first[header.sop_instance_uid] = replace(known, conflicting=True)
     return Found(tuple(first.values()), unreadable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -30,3 +31,14 @@ def make_directories(path: Path, mode: int = 0o777) -> None:
     make_directories(path.parent)
     path.mkdir(mode=mode, exist_ok=True)
     flush(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file that never changes, or a durable copy where the file system has no such. Raises FileNotFoundError."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+        flush(target)

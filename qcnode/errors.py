@@ -39,3 +39,8 @@ def where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
+
+
+def in_words(error: BaseException) -> str:
+    """The text of an error of ours, which holds nothing of a patient; `where` of any other one."""
+    return str(error) if isinstance(error, QCNodeError) else where(error)

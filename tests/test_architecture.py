@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 BOTTOM = {
     "case",
     "commitment",
+    "digests",
     "durable",
     "errors",
     "headers",
@@ -48,6 +49,7 @@ ALLOWED = {
     "rejection": set(),
     "uids": set(),
     "log_fields": set(),
+    "digests": set(),
     "durable": set(),
     "sampling": {"case", "outcome"},
     "clock": set(),
@@ -105,7 +107,7 @@ ALLOWED = {
         "status",
     },
     "__main__": {"cli"},
-    "training": {"case", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
+    "training": {"case", "digests", "errors", "tissues", "headers", "imaging", "assess", "demo.phantom", "cohort.format", "outcome"},
 }
 ONLY_IN = {
     "pynetdicom": ("qcnode.dicom_listener", "qcnode.ingest", "qcnode.ups.scp", "qcnode.deliver", "qcnode.demo.pacs"),

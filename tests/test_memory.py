@@ -11,9 +11,10 @@ import SimpleITK as sitk
 import torch
 from safetensors.torch import save_file
 
-from qcnode.assess.model_card import CARD_NAME, load_card, sha256_of
+from qcnode.assess.model_card import CARD_NAME, load_card
 from qcnode.assess.networks.qcresunet import BRAIN_STRIDES, Design, QCResUNet
 from qcnode.demo.phantom_dicom import Study, mr_series, phantom_study, seg_of
+from qcnode.digests import sha256_of
 from qcnode.imaging.grid import Grid, Volume
 from qcnode.tasks import weights_directory
 from qcnode.tissues import Tissue

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from qcnode import cli
 from qcnode.assess.inference import QCPredictor
-from qcnode.assess.model_card import CARD_NAME, sha256_of
+from qcnode.assess.model_card import CARD_NAME
 from qcnode.config import Config, load_config
 from qcnode.config.parts import SECRET_FILES, Section, secret_files
+from qcnode.digests import sha256_of
 from qcnode.doctor import examine
 from qcnode.errors import ConfigurationError
 

@@ -27,9 +27,9 @@ from qcnode.assess.model_card import (
     QualityDefinition,
     TrainingFacts,
     load_card,
-    sha256_of,
 )
 from qcnode.assess.networks.qcresunet import Design
+from qcnode.digests import sha256_of
 from qcnode.errors import ConfigurationError
 from training.config import Recipe
 

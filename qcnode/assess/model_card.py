@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from qcnode.digests import sha256_of
 from qcnode.errors import ConfigurationError
 from qcnode.tissues import Structure, Tissue
 
@@ -308,9 +309,3 @@ def load_card(model_dir: Path) -> ModelCard:
         if sha256_of(found) != file.sha256:
             raise ConfigurationError(f"{found} is not the file that {CARD_NAME} describes (SHA-256 differs): install the weights again.")
     return card
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
+
+from qcnode.digests import sha256_of
 
 Difference = Literal["missing", "changed"]
 
@@ -24,8 +25,7 @@ class FileProofs:
             return None
         self._on_file()
         try:
-            with path.open("rb") as file:
-                found = file_digest(file, "sha256").hexdigest()
+            found = sha256_of(path)
         except FileNotFoundError:
             return "missing"
         if found != sha256:

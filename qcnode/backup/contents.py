@@ -6,7 +6,6 @@ SHA256SUMS is what `sha256sum -c` reads. A backup is a directory, or the same as
 from __future__ import annotations
 
 import os
-import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +13,6 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from qcnode.durable import flush
 from qcnode.errors import QCNodeError
 from qcnode.store.database import FILE_NAME
 from qcnode.store.ledger import Ledger
@@ -95,15 +93,3 @@ def copy_hashed(source: IO[bytes], target: IO[bytes] | None = None) -> str:
         if target is not None:
             target.write(chunk)
     return found.hexdigest()
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file that never changes, or a durable copy where the file system has no such. Raises FileNotFoundError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
-        flush(target)

@@ -18,9 +18,9 @@ from datetime import datetime
 from pathlib import Path
 
 from qcnode import __version__
-from qcnode.backup.contents import BESIDE, CONFIG, DATABASE, FACTS, STORAGE, SUMS, BackupError, copy_hashed, files_of, link_or_copy
+from qcnode.backup.contents import BESIDE, CONFIG, DATABASE, FACTS, STORAGE, SUMS, BackupError, copy_hashed, files_of
 from qcnode.config import Config
-from qcnode.durable import flush
+from qcnode.durable import flush, link_or_copy
 from qcnode.store.database import FILE_NAME, open_for_reading
 from qcnode.store.ledger import Ledger
 
@@ -100,6 +100,7 @@ def _take_files(listed: Path, storage: Path, kept: Path, on_file: OnFile) -> tup
             if (kept / name).exists():
                 continue
             try:
+                (kept / name).parent.mkdir(parents=True, exist_ok=True)
                 link_or_copy(storage / name, kept / name)
             except FileNotFoundError:
                 lost.append(name)

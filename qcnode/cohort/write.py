@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ from qcnode.cohort.format import (
     write_reviews,
 )
 from qcnode.cohort.pseudonyms import Pseudonyms
+from qcnode.durable import link_or_copy
 from qcnode.errors import ConfigurationError, Rejected
 from qcnode.headers import read_dataset
 from qcnode.outcome import Outcome, Predicted, read_outcome
@@ -183,23 +182,13 @@ def _put(names: dict[Path, str], folder: Path, patient: str, pseudonyms: Pseudon
         added.append(target)
         try:
             if pseudonyms.keep:
-                _link(source, target)
+                link_or_copy(source, target)
             else:
                 deidentified(read_dataset(source), pseudonyms, patient).save_as(target, enforce_file_format=True)
         except (FileNotFoundError, Rejected):
             _remove(added)
             return False
     return True
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link, which costs no space; a copy where the disk is another one."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _remove(paths: Iterable[Path]) -> None:

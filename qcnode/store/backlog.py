@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from qcnode.store.database import Database
+from qcnode.store.job_records import UNFINISHED
 from qcnode.store.schema import IN_USE, case_table, object_table
 
 
@@ -26,7 +27,7 @@ class Load:
 def measure_load(database: Database) -> Load:
     """The load at this moment. Raises OSError, or Retryable where the database can not be read for now."""
     objects = select(func.count()).select_from(object_table).where(object_table.c.state == "RECEIVED", IN_USE)
-    cases = select(func.count()).select_from(case_table).where(case_table.c.state.in_(("PENDING", "RUNNING")))
+    cases = select(func.count()).select_from(case_table).where(case_table.c.state.in_(UNFINISHED))
     with database.read() as connection:
         return Load(
             free_bytes=shutil.disk_usage(database.directory).free,

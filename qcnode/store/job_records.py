@@ -13,6 +13,9 @@ from pydantic import TypeAdapter
 from qcnode.case import Case, Reason, ResultObject, Verdict, Weights
 from qcnode.store.database import Database
 
+UNFINISHED = ("PENDING", "RUNNING")
+"""The states of a case that is still to be judged, or is being judged."""
+
 QueryState = Literal["WAITING", "MATCHED", "NOT_APPLICABLE", "UNASSESSABLE", "RESULT", "LABELMAP"]
 
 

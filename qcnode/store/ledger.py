@@ -18,6 +18,8 @@ from sqlalchemy import ColumnElement, Connection, String, Table, and_, cast, exi
 from qcnode.case import ResultObject
 from qcnode.store import audit
 from qcnode.store.database import Database
+from qcnode.store.delivery import UNDELIVERED
+from qcnode.store.job_records import UNFINISHED
 from qcnode.store.schema import (
     IN_USE,
     audit_table,
@@ -35,8 +37,7 @@ from qcnode.store.studies import IS_DIRTY
 OBJECTS_AT_ONCE = 2000
 CASES_AT_ONCE = 200
 
-_IN_WORK = ("PENDING", "RUNNING")
-_NOT_TAKEN = ("PENDING", "SENDING", "DEAD", "DROPPED")
+_NOT_TAKEN = (*UNDELIVERED, "DEAD", "DROPPED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +136,9 @@ class Ledger:
             "objects to index": self._count(object_table, and_(object_table.c.state == "RECEIVED", IN_USE)),
             "studies to match": self._count(study_table, IS_DIRTY),
             "segmentations that wait for images": self._count(query_table, query_table.c.state == "WAITING"),
-            "cases to judge": self._count(case_table, case_table.c.state.in_(_IN_WORK)),
+            "cases to judge": self._count(case_table, case_table.c.state.in_(UNFINISHED)),
             "decisions to pass on": self._count(item_table, item_waits),
-            "deliveries to make": self._count(delivery_table, delivery_table.c.state.in_(("PENDING", "SENDING"))),
+            "deliveries to make": self._count(delivery_table, delivery_table.c.state.in_(UNDELIVERED)),
             "deliveries to prove": self._count(delivery_table, taken & delivery_table.c.destination.not_in(unproven_by_choice)),
             "deliveries that could not be proven": self._count(delivery_table, delivery_table.c.state == "UNPROVEN"),
         }
@@ -188,14 +189,14 @@ class Ledger:
     def matched_without_case(self) -> list[str]:
         """SOP Instance UIDs of queries that are said to be matched, and have no case."""
         live = exists().where(
-            case_table.c.query_sop_instance_uid == query_table.c.sop_instance_uid, case_table.c.state.in_((*_IN_WORK, "DONE"))
+            case_table.c.query_sop_instance_uid == query_table.c.sop_instance_uid, case_table.c.state.in_((*UNFINISHED, "DONE"))
         )
         return self._uids(query_table.c.sop_instance_uid, and_(query_table.c.state.in_(("MATCHED", "UNASSESSABLE")), ~live))
 
     def queries_in_work_twice(self) -> list[str]:
         """SOP Instance UIDs of queries with more than one case that waits or is worked on."""
         query = case_table.c.query_sop_instance_uid
-        return self._repeated(select(query).where(case_table.c.state.in_(_IN_WORK)).group_by(query))
+        return self._repeated(select(query).where(case_table.c.state.in_(UNFINISHED)).group_by(query))
 
     def queries_answered_twice(self) -> list[str]:
         """SOP Instance UIDs of queries with two answers neither of which replaces the other: they name the same predecessor, or none."""
@@ -238,7 +239,7 @@ class Ledger:
     def cases_in_work(self) -> set[str]:
         """The cases that wait or are worked on."""
         with self._database.read() as connection:
-            return set(connection.execute(select(case_table.c.case_id).where(case_table.c.state.in_(_IN_WORK))).scalars())
+            return set(connection.execute(select(case_table.c.case_id).where(case_table.c.state.in_(UNFINISHED))).scalars())
 
     def _entries(self, connection: Connection, rows: Iterable[Any]) -> list[CaseEntry]:
         ids = [row.case_id for row in rows]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from qcnode.digests import sha256_of
 from qcnode.durable import flush
 
 
@@ -55,8 +55,7 @@ class ObjectFiles:
     def is_intact(self, path: Path) -> bool:
         """Whether the placed file `path` holds the bytes that it is named by. Raises OSError where the disk fails."""
         try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == path.parent.name + path.stem
+            return sha256_of(path) == path.parent.name + path.stem
         except FileNotFoundError:
             return False
 

@@ -15,7 +15,7 @@ from qcnode.case import ResultObject
 from qcnode.store import audit
 from qcnode.store.columns import UtcDateTime
 from qcnode.store.database import Database
-from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, UNASKED, Delivery, delivery_of, held_delivery, is_open
+from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, UNASKED, UNDELIVERED, Delivery, delivery_of, held_delivery, is_open
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, leave
 from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
 from qcnode.store.schema import delivery_table
@@ -52,7 +52,7 @@ class Outbox:
             earlier.c.case_id == delivery_table.c.case_id,
             earlier.c.destination == delivery_table.c.destination,
             goes_before,
-            earlier.c.state.in_(("PENDING", "SENDING")),
+            earlier.c.state.in_(UNDELIVERED),
         )
         due = claimable(delivery_table, waiting="PENDING", working="SENDING", now=now)
         oldest = (

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from qcnode.case import Verdict
 from qcnode.store.database import Database
 from qcnode.store.delivery import is_open
+from qcnode.store.job_records import UNFINISHED
 from qcnode.store.schema import case_table, delivery_table, item_table, result_object_table
 
 _DECIDED = ("DECIDED", "SUPERSEDED")
@@ -111,7 +112,7 @@ def _has_served(before: datetime, taken_is_enough: Collection[str]) -> ColumnEle
     delivered = exists().where(delivery_table.c.case_id == case_id) & ~unproven
     told = and_(item_table.c.state.in_(_DECIDED), or_(item_table.c.state == "SUPERSEDED", item_table.c.passed_on_at.is_not(None)))
     undecided = exists().where(item_table.c.case_id == case_id, ~told)
-    succeeded = exists().where(successor.c.predecessor_case_id == case_id, successor.c.state.in_(("PENDING", "RUNNING")))
+    succeeded = exists().where(successor.c.predecessor_case_id == case_id, successor.c.state.in_(UNFINISHED))
     return and_(
         case_table.c.state == "DONE",
         case_table.c.results_purged_at.is_(None),

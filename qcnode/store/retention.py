@@ -8,6 +8,7 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 
 from qcnode.store.inbox_records import InboxCounts
+from qcnode.store.job_records import UNFINISHED
 from qcnode.store.schema import case_table, object_table, query_table, study_table
 from qcnode.store.studies import IS_DIRTY
 
@@ -51,7 +52,7 @@ def _has_served(why: Served, before: datetime) -> ColumnElement[bool]:
     case, query = case_table.c.study_instance_uid == study, query_table.c.study_instance_uid == study
     if why is Served.UNMATCHED:
         return old & unmatched & ~or_(exists().where(case), exists().where(query))
-    unfinished = exists().where(case, case_table.c.state.in_(("PENDING", "RUNNING")))
+    unfinished = exists().where(case, case_table.c.state.in_(UNFINISHED))
     return old & unmatched & ~unfinished & ~exists().where(query, query_table.c.state == "WAITING")
 
 

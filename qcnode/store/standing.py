@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, Table, func, select
 
 from qcnode.store.database import Database
 from qcnode.store.delivery import UNDELIVERED
+from qcnode.store.job_records import UNFINISHED
 from qcnode.store.schema import IN_USE, case_table, delivery_table, item_table, notice_table, object_table, query_table, study_table
 from qcnode.store.studies import IS_DIRTY
 
@@ -50,7 +51,7 @@ def read_standing(database: Database) -> Standing:
             unreadable=received.get("UNREADABLE", 0),
             dirty_studies=connection.execute(select(func.count()).select_from(study_table).where(IS_DIRTY)).scalar_one(),
             queries=_by_state(connection, query_table),
-            cases=Queue(_by_state(connection, case_table), _oldest(connection, case_table, ("PENDING", "RUNNING"))),
+            cases=Queue(_by_state(connection, case_table), _oldest(connection, case_table, UNFINISHED)),
             worklist=Queue(_by_state(connection, item_table), _oldest(connection, item_table, ("OPEN", "CLAIMED"))),
             deliveries=_queues(connection, delivery_table, delivery_table.c.destination, UNDELIVERED),
             notices=_queues(connection, notice_table, notice_table.c.channel, ("PENDING", "SENDING")),

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from qcnode.case import Case, Reason, ReasonCode
-from qcnode.errors import QCNodeError, Rejected, where
+from qcnode.errors import Rejected, in_words
 from qcnode.headers import read_header
 from qcnode.headers.particulars import read_particulars
 from qcnode.judging.assignment import Assignment, CaseJudge, JudgingStopped
@@ -67,7 +67,7 @@ class AssessStep:
         except JudgingStopped:
             self.unsettled.settle(lambda: self.jobs.give_back(claimed, self.now()))
         except Exception as error:  # noqa: BLE001  whatever a case does to us, it must not stop the others
-            text = str(error) if isinstance(error, QCNodeError) else where(error)
+            text = in_words(error)
             log.error("case %s, attempt %d: %s", claimed.case.case_id[:12], claimed.attempts, text, extra={"event": "case-failed"})
             at, back_off = self.now(), _back_off(claimed.attempts)
             self.unsettled.settle(lambda: self.jobs.retry(claimed, text, at, back_off))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 from qcnode.config import Retry
 from qcnode.deliver.destination import DeliveryRefused, Destination
 from qcnode.deliver.refresh import refreshed
+from qcnode.digests import sha256_of
 from qcnode.durable import make_directories
-from qcnode.errors import QCNodeError, where
+from qcnode.errors import in_words
 from qcnode.headers import read_header
 from qcnode.log_fields import note
 from qcnode.store.outbox import Delivery, Outbox
@@ -49,7 +49,7 @@ class DeliverStep:
             refused, at = str(error), self.now()
             self.unsettled.settle(lambda: self.outbox.dead(delivery, refused, at))
         except Exception as error:  # noqa: BLE001  what fails for a reason that nobody thought of is tried again as well
-            self._try_later(delivery, str(error) if isinstance(error, QCNodeError) else where(error))
+            self._try_later(delivery, in_words(error))
         else:
             delivered_at = self.now()
             self.unsettled.settle(lambda: self.outbox.delivered(delivery, delivered_at))
@@ -59,13 +59,15 @@ class DeliverStep:
     def _settle_bytes(self, delivery: Delivery) -> Delivery:
         if delivery.file_settled:
             return delivery
-        path = delivery.path
+        path, digest = delivery.path, delivery.sha256  # which was just found to be so
         if self.refresh_attributes:
             attributes = self.destination.study_attributes(read_header(path).study_instance_uid)
             if attributes is not None:
                 make_directories(self.folder)
-                path = refreshed(path, attributes, self.folder / f"{delivery.delivery_id}.dcm") or path
-        return self.outbox.replace_file(delivery, path, sha256(path.read_bytes()).hexdigest())
+                newer = refreshed(path, attributes, self.folder / f"{delivery.delivery_id}.dcm")
+                if newer is not None:
+                    path, digest = newer, sha256_of(newer)
+        return self.outbox.replace_file(delivery, path, digest)
 
     def _try_later(self, delivery: Delivery, error: str) -> None:
         wait = self.retry.wait(delivery.attempts, self.now() - delivery.created_at)
@@ -96,7 +98,7 @@ class DeliverStep:
 def _require_intact(delivery: Delivery) -> None:
     """What the disk has damaged must not become somebody's answer. Raises DeliveryRefused."""
     try:
-        found = sha256(delivery.path.read_bytes()).hexdigest()
+        found = sha256_of(delivery.path)
     except FileNotFoundError:
         found = None
     if found != delivery.sha256:

@@ -12,7 +12,7 @@ from qcnode.commitment import Settle
 from qcnode.config import Retry
 from qcnode.deliver.content import canonical_digest
 from qcnode.deliver.destination import CannotCommit, CannotRetrieve, Destination
-from qcnode.errors import QCNodeError, where
+from qcnode.errors import in_words
 from qcnode.headers import header_of, read_dataset
 from qcnode.store.delivery import Delivery
 from qcnode.store.proofs import ASKED, GIVEN, REFUSED, Proofs
@@ -66,7 +66,7 @@ class ProveStep:
         except CannotRetrieve as error:
             settle = self._by_commitment(delivery, str(error))
         except Exception as error:  # noqa: BLE001  what fails for a reason that nobody thought of is tried again as well
-            settle = self._later(delivery, str(error) if isinstance(error, QCNodeError) else where(error))
+            settle = self._later(delivery, in_words(error))
         settle()
         return True
 
