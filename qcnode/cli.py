@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from qcnode import __version__
 from qcnode.case import Verdict
 from qcnode.cli_backup import backup, restore
 from qcnode.cli_outbox import outbox_app
+from qcnode.cli_progress import progress
 from qcnode.cli_users import users_app
 from qcnode.cli_worklist import worklist_app
 from qcnode.clock import utc_now
@@ -91,12 +91,10 @@ def assess(
     if not found.segmentations:
         errors.print(f"No SEG under {escape(str(directory))}: {len(found.headers)} other DICOM objects, {found.unreadable} other files.")
         raise typer.Exit(EXIT_NO_SEG)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
-        bar = progress.add_task("judging", total=found.segmentations)
+    with progress("judging", errors) as on_progress:
         tasks = load_tasks(settings)
         rules, judge = [task.rule for task in tasks.values()], JudgeHere(load_judges(tasks, settings.inference), __version__)
-        outcomes = assess_directory(found, out, rules, judge, now=utc_now, on_outcome=lambda _: progress.advance(bar))
+        outcomes = assess_directory(found, out, rules, judge, now=utc_now, on_progress=on_progress)
     console.print(_outcome_table(outcomes))
     console.print(f"Results: {escape(str(out))}", soft_wrap=True)
     if any(o.verdict is Verdict.UNASSESSABLE for o in outcomes):
@@ -154,10 +152,8 @@ def audit(
     from qcnode.audit.run import audit as audit_node
 
     settings = load_config(config)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
-        bar = progress.add_task("objects", total=None)
-        report = audit_node(settings, offline=offline, on_progress=lambda done, total: progress.update(bar, completed=done, total=total))
+    with progress("objects", errors) as on_progress:
+        report = audit_node(settings, offline=offline, on_progress=on_progress)
     if as_json:
         sys.stdout.write(report.as_json() + "\n")
     else:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from qcnode.cli_progress import progress
 from qcnode.clock import utc_now
 from qcnode.config import load_config
 
@@ -37,11 +35,11 @@ def backup(
     from qcnode.backup.write import back_up
 
     if verify:
-        with _progress("verifying") as on_file:
+        with progress("verifying", errors) as on_file:
             wrong = verify_backup(target, on_file=on_file)
         _say([*wrong, f"{len(wrong)} findings" if wrong else "the backup is whole"])
         raise typer.Exit(EXIT_NOT_WHOLE if wrong else 0)
-    with _progress("files") as on_file:
+    with progress("files", errors) as on_file:
         made = back_up(load_config(config), config, target, now=utc_now(), on_file=on_file)
     _say([f"missing in the storage directory: {name}" for name in made.missing])
     _say([f"{made.files} files, {made.bytes // 2**20} MB: {target}"])
@@ -53,17 +51,9 @@ def restore(target: Target, config: ConfigOption = Path("config.yaml")) -> None:
     from qcnode.backup.restore import restore as restore_backup
 
     storage = load_config(config).storage.directory
-    with _progress("files") as on_file:
+    with progress("files", errors) as on_file:
         files = restore_backup(target, storage, on_file=on_file)
     _say([f"{files} files restored to {storage}; see the chapter on restoring in docs/operations.md before the node starts"])
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def _say(lines: list[str]) -> None:

@@ -93,9 +93,7 @@ class Crew:
             worker.join()
 
 
-def gather_crew(
-    config: Config, stores: Stores, on_clock_set_back: Callable[[datetime], None], further: Iterable[Worker] = ()
-) -> Crew:
+def gather_crew(config: Config, stores: Stores, on_clock_set_back: Callable[[datetime], None], further: Iterable[Worker] = ()) -> Crew:
     """Every worker that the configuration asks for, and `further` ones; none of them has begun.
 
     Raises ConfigurationError where weights or another key can not work.

@@ -63,20 +63,22 @@ def assess_directory(
     judge: JudgeHere,
     *,
     now: Callable[[], datetime],
-    on_outcome: Callable[[Outcome], None],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Outcome]:
     """Judge every SEG in `found`; each gets `<out>/<SEG SOP Instance UID>/` with verdict.json, report.dcm, error_map.dcm, preview.png.
 
-    A result that the same inputs, weights, thresholds and version gave before is kept; any other one is replaced.
+    A result that the same inputs, weights, thresholds and version gave before is kept; any other one is replaced. on_progress: SEGs
+    judged, and how many there are.
     """
     studies: dict[str, list[StoredHeader]] = defaultdict(list)
     for stored in found.headers:
         studies[stored.header.study_instance_uid].append(stored)
-    outcomes = []
+    outcomes: list[Outcome] = []
+    on_progress(0, found.segmentations)
     for headers in studies.values():
         for outcome in _assess_study(headers, out, rules, judge, now):
             outcomes.append(outcome)
-            on_outcome(outcome)
+            on_progress(len(outcomes), found.segmentations)
     return outcomes
 
 

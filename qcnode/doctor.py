@@ -20,7 +20,7 @@ from qcnode.deliver.opening import open_destination, unproven_by_choice
 from qcnode.edge import check_edge
 from qcnode.errors import QCNodeError
 from qcnode.notify.step import open_channel
-from qcnode.store.database import open_database
+from qcnode.store.database import Database, open_database
 from qcnode.store.notices import Notices
 from qcnode.store.outbox import Outbox
 from qcnode.store.result_retention import ResultRetention
@@ -34,8 +34,25 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
     """
     yield _storage(config)
     yield from _privacy(config)
-    yield _database(config)
-    yield from _retention(config)
+    try:
+        database = open_database(config.storage.directory)
+    except (OSError, sqlite3.Error, QCNodeError) as error:
+        advice = "restore the database from a backup, or move it away to begin with an empty one"
+        yield Check("database", False, str(error), advice)
+        database = None
+    else:
+        yield Check("database", True, "opens, schema is current", "")
+    try:
+        yield from _examine(config, database, notify)
+    finally:
+        if database is not None:
+            database.close()
+
+
+def _examine(config: Config, database: Database | None, notify: bool) -> Iterator[Check]:
+    """The rest; without a database nothing is said of what it would tell."""
+    if database is not None:
+        yield _retention(config, database)
     for name, task in config.tasks.items():
         if task.enabled:
             yield from _weights(config, name, task)
@@ -45,12 +62,14 @@ def examine(config: Config, *, notify: bool = False) -> Iterator[Check]:
             yield from open_destination(settings, config.listen.ae_title).check()
         except QCNodeError as error:
             yield Check(settings.name, False, str(error), "correct the destination in config.yaml")
-    yield from _undelivered(config)
+    if database is not None:
+        yield from _undelivered(config, database)
     if not config.destinations:
         yield Check("destinations", True, "none: results are kept, nothing is sent", "add a destination to config.yaml to answer a PACS")
     for channel in config.notifications.channels:
         yield from open_channel(channel).check(now=utc_now(), tell=notify)
-        yield from _given_up(config, channel.name)
+        if database is not None:
+            yield from _given_up(database, channel.name)
 
 
 def _storage(config: Config) -> Check:
@@ -84,55 +103,32 @@ def _is_open_to_all(path: Path) -> bool:
     return bool(path.stat().st_mode & stat.S_IRWXO)
 
 
-def _database(config: Config) -> Check:
-    try:
-        open_database(config.storage.directory).close()
-    except (OSError, sqlite3.Error, QCNodeError) as error:
-        return Check("database", False, str(error), "restore the database from a backup, or move it away to begin with an empty one")
-    return Check("database", True, "opens, schema is current", "")
-
-
-def _retention(config: Config) -> Iterator[Check]:
-    """How long things are kept, and whether purging keeps the disk free enough; nothing is said where the database can not be opened."""
+def _retention(config: Config, database: Database) -> Check:
+    """How long things are kept, and whether purging keeps the disk free enough."""
     storage = config.storage
     days = storage.keep_results_days
-    try:
-        database = open_database(storage.directory)
-    except (OSError, sqlite3.Error, QCNodeError):
-        return  # said already
     counts = ResultRetention(database, unproven_by_choice(config)).counts(utc_now() - timedelta(days=days or 0))
-    database.close()
     kept = f"results {'for good' if days is None else f'{days:g} days'}, images {storage.keep_images_days:g} days"
     found = f"{kept}, unmatched {storage.keep_unmatched_days:g} days; {counts.purged} results purged"
     if days is not None and counts.held:
         found += f", {counts.held} older ones still needed: not delivered everywhere, or not decided about"
     enough = shutil.disk_usage(storage.directory).free >= storage.purged_until_mb * 2**20
     advice = f"below {storage.purged_until_mb:g} MB free all that has served is purged: make room, or deliver and decide what is needed"
-    yield Check("retention", enough, found, "" if enough else advice)
+    return Check("retention", enough, found, "" if enough else advice)
 
 
-def _given_up(config: Config, channel: str) -> Iterator[Check]:
+def _given_up(database: Database, channel: str) -> Iterator[Check]:
     """Notices that were never told; nothing is said where there are none."""
-    try:
-        database = open_database(config.storage.directory)
-    except (OSError, sqlite3.Error, QCNodeError):
-        return  # said already
     dead = Notices(database).list(channel, "DEAD")
-    database.close()
     if dead:
         advice = "correct the channel; the worklist shows what was not told"
         yield Check(f"notices to {channel}", False, f"{len(dead)} given up, the last one for: {dead[-1].last_error}", advice)
 
 
-def _undelivered(config: Config) -> Iterator[Check]:
+def _undelivered(config: Config, database: Database) -> Iterator[Check]:
     """What did not arrive, and what waits for too long; nothing is said where all is well."""
-    try:
-        database = open_database(config.storage.directory)
-    except (OSError, sqlite3.Error, QCNodeError):
-        return  # said already
     outbox = Outbox(database)
     counts, waiting = outbox.counts(), outbox.open_deliveries(unproven_by_choice(config))
-    database.close()
     for destination, states in counts.items():
         name = f"deliveries to {destination}"
         if dead := states.get("DEAD", 0):

@@ -31,7 +31,7 @@ from qcnode.store.clock_steps import pull_back
 from qcnode.store.database import Database, open_database
 from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.leases import release_leases
-from qcnode.store.node_lock import only_node
+from qcnode.store.locks import only_node
 from qcnode.store.rejected_callers import RejectedCallers
 from qcnode.store.result_retention import ResultRetention
 from qcnode.ups.scp import open_ups_worklist, start_ups_scp
@@ -43,6 +43,7 @@ from qcnode.workers.purge import PurgeStep
 from qcnode.workers.worker import Worker
 
 log = logging.getLogger(__name__)
+
 
 class Node:
     """Listener, workers, delivery and scheduler of one storage directory, which it holds alone while it runs."""

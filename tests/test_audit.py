@@ -9,6 +9,8 @@ from pathlib import Path
 import pydicom
 import pytest
 import yaml
+from pynetdicom import AE
+from pynetdicom.association import Association
 from settled_node import settle_study, write_config
 from small_study import SmallStudy, small_study
 from store_samples import at
@@ -251,6 +253,21 @@ def test_a_destination_that_is_away_or_gives_nothing_back(node: Audited) -> None
     content["destinations"][0] |= {"read_back": "c-get", "timeout_seconds": 1}
     node.config.write_text(yaml.safe_dump(content))
     assert node.findings("--json") == [("destination-silent", "pacs")]
+
+
+def test_all_answers_are_asked_for_on_the_same_associations(node: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, associate = [], AE.associate
+
+    def counted(entity: AE, *arguments: object, **settings: object) -> Association:
+        association = associate(entity, *arguments, **settings)
+        asked.append(association)
+        return association
+
+    monkeypatch.setattr(AE, "associate", counted)
+    assert int(node.one("delivery", "count(*)")) >= 3
+    assert node.report(0, "--json")["findings"] == []
+    assert len(asked) == 2, "C-GET and C-FIND"
+    assert all(association.is_released for association in asked)
 
 
 def test_what_is_under_way_is_no_finding(node: Audited) -> None:

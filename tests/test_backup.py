@@ -33,7 +33,7 @@ from qcnode.node import Node
 from qcnode.store.audit import LOSE_OBJECT
 from qcnode.store.database import FILE_NAME, open_database
 from qcnode.store.inbox import Inbox
-from qcnode.store.node_lock import only_node
+from qcnode.store.locks import only_node
 from qcnode.store.outbox import Outbox
 from qcnode.store.retention import Served
 

@@ -64,7 +64,6 @@ def assessed(datasets, folder, tasks):
         [task.rule for task in tasks.values()],
         JudgeHere(load_judges(tasks, Inference()), "test"),
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-        on_outcome=lambda outcome: None,
     )
 
 

@@ -28,6 +28,7 @@ from store_samples import at
 
 from qcnode.config import Caller, Listen
 from qcnode.dicom_listener import CollectedDataSet, DicomListener
+from qcnode.dicom_listener.messages import Room
 from qcnode.errors import ConfigurationError
 from qcnode.ingest.storage_scp import HeadError, read_head, start_storage_scp
 from qcnode.store import object_files
@@ -438,8 +439,43 @@ def test_an_object_that_is_too_large_is_refused_and_the_next_one_taken(start: St
 
 
 def test_what_is_too_large_is_not_collected() -> None:
-    collected = CollectedDataSet(100, lambda: True)
+    room = Room(150)
+    collected = CollectedDataSet(100, room, lambda: True)
     for _ in range(1000):
         collected.write(b"\0" * 60)
-    assert collected.is_too_large
+    assert collected.dropped == "maximum_object_mb"
     assert len(collected.getvalue()) == 0
+    assert room.take(150)
+
+
+def test_objects_share_the_room_and_give_it_back() -> None:
+    room = Room(150)
+    first, second = (CollectedDataSet(100, room, lambda: True) for _ in range(2))
+    first.write(b"\0" * 100)
+    second.write(b"\0" * 50)
+    second.write(b"\0")
+    assert (first.dropped, second.dropped) == (None, "maximum_receiving_mb")
+    assert not room.take(51)
+    del first  # as when its association is gone
+    assert room.take(150)
+
+
+def test_while_there_is_no_room_for_an_object_it_is_refused(start: Start, inbox: Inbox) -> None:
+    stored, go_on = threading.Event(), threading.Event()
+
+    def hold(_: str) -> None:
+        stored.set()
+        go_on.wait(20)
+
+    server = start(on_stored=hold, maximum_object_mb=1, maximum_receiving_mb=1)
+    large = [_object(sop_instance_uid=f"2.25.1{n}", PixelData=b"\0" * (700 * 2**10)) for n in range(2)]
+    first = threading.Thread(target=_send, args=(server, large[0]))
+    first.start()
+    try:
+        assert stored.wait(20)
+        assert _send(server, large[1]) == [0xA700]
+    finally:
+        go_on.set()
+        first.join(20)
+    assert _send(server, large[1]) == [0x0000]
+    assert sorted(stored.sop_instance_uid for stored in inbox.unindexed(10)) == ["2.25.10", "2.25.11"]

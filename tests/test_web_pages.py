@@ -139,7 +139,7 @@ def test_the_thumbnail_is_drawn_once(site: Site, reader: Browser) -> None:
     answer = reader.get("/cases/1/thumbnail")
     assert answer.headers["content-type"] == "image/png"
     assert "immutable" in answer.headers["cache-control"]
-    (kept,) = site.context.thumbnails.rglob("*.png")
+    (kept,) = (site.context.thumbnails.directory / "thumbnails").rglob("*.png")
     before = kept.stat().st_mtime_ns
     assert reader.get("/cases/1/thumbnail").content == answer.content
     assert kept.stat().st_mtime_ns == before

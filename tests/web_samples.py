@@ -25,6 +25,7 @@ from qcnode.store.database import Database, open_database
 from qcnode.store.items import Item
 from qcnode.store.outbox import Outbox
 from qcnode.store.rejected_callers import RejectedCallers
+from qcnode.store.thumbnail_files import ThumbnailFiles
 from qcnode.store.worklist import Worklist
 from qcnode.web.app import create_app
 from qcnode.web.context import WebContext
@@ -128,7 +129,7 @@ def open_site(directory: Path, clock: Clock | None = None, **settings: object) -
         outbox=Outbox(database),
         rejected_callers=RejectedCallers(database),
         thresholds={"cardiac-sax": 0.75},
-        thumbnails=directory / "thumbnails",
+        thumbnails=ThumbnailFiles(directory),
         now=clock,
         version="0",
         passwords=QUICK,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from qcnode.audit.archives import ArchiveLook
@@ -76,13 +77,16 @@ def audit(
         proofs = FileProofs(on_object)
         destinations = {} if offline else {d.name: open_destination(d, config.listen.ae_title) for d in config.destinations}
         archives = ArchiveLook(destinations, ledger, on_object)
-        found = dict.fromkeys(_look(config, ledger, proofs, archives))
-        for pause in pauses_seconds:
-            if found:
-                time.sleep(pause)
-                archives.silent.clear()
-                again = set(_look(config, ledger, proofs, archives))
-                found = dict.fromkeys(finding for finding in found if finding in again)
+        with ExitStack() as open_ones:
+            for destination in destinations.values():
+                open_ones.enter_context(destination.kept_open())
+            found = dict.fromkeys(_look(config, ledger, proofs, archives))
+            for pause in pauses_seconds:
+                if found:
+                    time.sleep(pause)
+                    archives.silent.clear()
+                    again = set(_look(config, ledger, proofs, archives))
+                    found = dict.fromkeys(finding for finding in found if finding in again)
         return AuditReport(tuple(found), objects, cases, ledger.under_way(unproven_by_choice(config)), archives.uncompared)
     finally:
         database.close()

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from qcnode.cohort.pseudonyms import KEY_FILE
 from qcnode.errors import QCNodeError
 from qcnode.store.database import FILE_NAME
 from qcnode.store.ledger import Ledger
@@ -20,7 +21,7 @@ from qcnode.store.ledger import Ledger
 STORAGE, FACTS, SUMS, CONFIG = "storage", "backup.json", "SHA256SUMS", "config.yaml"
 DATABASE = f"{STORAGE}/{FILE_NAME}"
 _CHUNK = 2**20
-BESIDE = ("pseudonym.key",)
+BESIDE = (KEY_FILE,)
 """Files of the storage directory that no row names."""
 
 

@@ -10,7 +10,7 @@ from typing import IO
 from qcnode.backup.contents import DATABASE, FACTS, STORAGE, SUMS, BackupError, copy_hashed, members, read_sums
 from qcnode.durable import flush
 from qcnode.store.database import FILE_NAME
-from qcnode.store.node_lock import only_node
+from qcnode.store.locks import only_node
 
 _IGNORED = frozenset({"node.lock", "lost+found"})
 

@@ -6,13 +6,12 @@ between the two: every file that the copied database names is there, and what wa
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import sqlite3
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from qcnode.config import Config
 from qcnode.durable import flush, link_or_copy
 from qcnode.store.database import FILE_NAME, open_for_reading
 from qcnode.store.ledger import Ledger
+from qcnode.store.locks import only_backup
 
 _LOOKS = 4
 _STAGING = ".backup"
@@ -43,7 +43,8 @@ class Backup:
 def back_up(config: Config, config_file: Path, target: Path, *, now: datetime, on_file: OnFile = lambda done, total: None) -> Backup:
     """Write a backup to `target`, a directory that is made, or a file that ends with .tar.
 
-    Raises BackupError when there is something at `target`, and ConfigurationError when the database can not be read.
+    Raises BackupError when there is something at `target`, and ConfigurationError when the database can not be read or another backup
+    is being made.
     """
     storage, target = config.storage.directory.absolute(), target.absolute()
     if target.exists():
@@ -52,9 +53,11 @@ def back_up(config: Config, config_file: Path, target: Path, *, now: datetime, o
         raise BackupError("a backup inside of storage.directory would be lost with it")
     if not target.parent.is_dir():
         raise BackupError(f"{target.parent} is no directory")
+    if not (storage / FILE_NAME).exists():
+        raise BackupError(f"there is no node's database in {storage}")
     is_tar = target.suffix == ".tar"
     unfinished = target.with_name(f"{target.name}.unfinished")
-    with _only_backup(storage):
+    with only_backup(storage):
         staging = storage / _STAGING if is_tar else unfinished
         shutil.rmtree(staging, ignore_errors=True)
         try:
@@ -169,16 +172,3 @@ def _pack(staging: Path, archive: Path) -> None:
             if path.is_file() and name not in (FACTS, SUMS, CONFIG, DATABASE):
                 tar.add(path, name)
     flush(archive)
-
-
-@contextmanager
-def _only_backup(storage: Path) -> Iterator[None]:
-    """Two backups at a time would take each other's staging."""
-    if not (storage / FILE_NAME).exists():
-        raise BackupError(f"there is no node's database in {storage}")
-    with (storage / "backup.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BackupError("another backup of this storage directory is being made") from error
-        yield

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_network
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from qcnode.config.parts import AETitle, Port, Section
+from qcnode.config.parts import AETitle, Network, Port, Section
 from qcnode.config.tls import ListenerTls
-
-
-def _is_network(text: str) -> str:
-    """An address, or a network in CIDR notation. Raises ValueError."""
-    try:
-        ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not an IP address, and no network like 192.0.2.0/24") from error
-    return text
 
 
 class Caller(Section):
     """A peer that may send: its AE title and, if given, the only address or network it may come from and the name in its certificate."""
 
     ae_title: AETitle
-    address: Annotated[str, AfterValidator(_is_network)] | None = None
+    address: Network | None = None
     certificate_name: str | None = None
 
 
@@ -41,10 +31,13 @@ class Listener(Section):
     maximum_associations_per_address: int | None = Field(default=None, ge=1)
     maximum_association_minutes: float = Field(default=720, gt=0)
     maximum_object_mb: int = Field(default=1024, ge=1)
+    maximum_receiving_mb: int = Field(default=2048, ge=1)
     request_timeout_seconds: float = Field(default=15, gt=0)
     network_timeout_seconds: float = Field(default=60, gt=0)
 
-    def _check_names(self, callers: Sequence[Caller]) -> None:
+    def _check(self, callers: Sequence[Caller]) -> None:
+        if self.maximum_receiving_mb < self.maximum_object_mb:
+            raise ValueError("maximum_receiving_mb: must not be less than maximum_object_mb, or no object of that size is ever taken")
         by_certificate = self.tls.is_on and self.tls.client_certificates == "required"
         if not by_certificate and any(caller.certificate_name is not None for caller in callers):
             raise ValueError("callers: certificate_name needs tls with client_certificates: required")
@@ -63,7 +56,7 @@ class Listen(Listener):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        self._check_names(self.callers)
+        self._check(self.callers)
         return self
 
 
@@ -80,11 +73,12 @@ class Ups(Listener):
     ae_title: AETitle = "QCNODE_UPS"
     port: Port = 11113
     maximum_object_mb: int = Field(default=16, ge=1)
+    maximum_receiving_mb: int = Field(default=64, ge=1)
     callers: tuple[Workstation, ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        self._check_names(self.callers)
+        self._check(self.callers)
         if self.enabled and not self.callers:
             raise ValueError("enabled: needs callers, the workstations and whom they stand for")
         known = [(caller.ae_title, caller.address) for caller in self.callers]

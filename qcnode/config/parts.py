@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -24,6 +24,17 @@ def _without_credentials(url: str) -> str:
         raise ValueError("an http(s) address without user and password")
     return url
 
+
+def _is_network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an IP address, and no network like 192.0.2.0/24") from error
+    return text
+
+
+Network = Annotated[str, AfterValidator(_is_network)]
+"""An address, or a network in CIDR notation."""
 
 # Addresses are shown in logs and by commands, so no secret may be in one.
 HttpAddress = Annotated[str, AfterValidator(_without_credentials)]

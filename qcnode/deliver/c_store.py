@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -23,9 +24,16 @@ from qcnode.deliver.destination import STUDY_KEYWORDS, CannotRetrieve, Check, De
 from qcnode.deliver.dicom_peer import DicomPeer
 from qcnode.errors import ConfigurationError, Retryable
 
+_CLASS_REJECTED = ("presentation context rejected", "let the archive accept this Storage SOP class from our AE title")
+_NO_FIND = ("not offered: no instance counts, no refreshed patient attributes from this archive", "")
+_NO_PROOF = (
+    "not offered: what was delivered can not be proven so",
+    "let the archive offer it to our AE title, or change destinations[].read_back or .commitment",
+)
+
 
 class CStore:
-    """A destination of kind c-store; one association per call. Safe to use from several threads."""
+    """A destination of kind c-store; one association per call, unless it is `kept_open`. Safe to use from several threads."""
 
     def __init__(self, settings: CStoreDestination, ae_title: str) -> None:
         """`ae_title` is our own, by which the archive knows us. Raises ConfigurationError where certificates and keys can not be used."""
@@ -56,6 +64,10 @@ class CStore:
                 raise Retryable(f"{self.name}: no answer to C-STORE, or the association was aborted")
             settle_status(int(status.Status), self.name, str(dataset.SOPInstanceUID))
 
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Associations stay open (DicomPeer.kept_open)."""
+        return self._peer.kept_open()
+
     def check(self) -> list[Check]:
         """TLS where it is on, C-ECHO, then one line for each class of result, for Study Root C-FIND, and for each way of proof."""
         encryption = self._tls_checks()
@@ -75,10 +87,15 @@ class CStore:
             return [Check(f"{self.name}: C-ECHO", False, str(error), advice)]
         return [
             Check(f"{self.name}: C-ECHO", echo, where, "" if echo else "the archive accepts associations but does not answer C-ECHO"),
-            *(self._class_check(label, uid in accepted) for label, uid in classes.items()),
-            self._find_check(StudyRootQueryRetrieveInformationModelFind in accepted),
-            *(self._proof_check(label, uid in accepted) for label, uid in proofs.items()),
+            *(self._context_check(label, uid in accepted, *_CLASS_REJECTED) for label, uid in classes.items()),
+            self._context_check("Study Root C-FIND", StudyRootQueryRetrieveInformationModelFind in accepted, *_NO_FIND, is_needed=False),
+            *(self._context_check(label, uid in accepted, *_NO_PROOF) for label, uid in proofs.items()),
         ]
+
+    def _context_check(self, label: str, accepted: bool, otherwise: str, advice: str, *, is_needed: bool = True) -> Check:
+        """Whether a presentation context was accepted; what it means where it was not."""
+        name = f"{self.name}: {label}"
+        return Check(name, True, "accepted") if accepted else Check(name, not is_needed, otherwise, advice)
 
     def series_instance_count(self, study_instance_uid: str, series_instance_uid: str) -> int | None:
         """As the archive counts, or as it lists them where it does not count. Raises Retryable."""
@@ -135,25 +152,6 @@ class CStore:
         except (ConfigurationError, Retryable) as error:
             return [Check(f"{self.name}: TLS", False, str(error), "correct destinations[].tls, or what the archive shows and trusts")]
         return [] if agreed is None else [Check(f"{self.name}: TLS", True, agreed)]
-
-    def _class_check(self, label: str, accepted: bool) -> Check:
-        name = f"{self.name}: {label}"
-        if accepted:
-            return Check(name, True, "accepted")
-        return Check(name, False, "presentation context rejected", "let the archive accept this Storage SOP class from our AE title")
-
-    def _proof_check(self, label: str, accepted: bool) -> Check:
-        name = f"{self.name}: {label}"
-        if accepted:
-            return Check(name, True, "accepted")
-        advice = "let the archive offer it to our AE title, or change destinations[].read_back or .commitment"
-        return Check(name, False, "not offered: what was delivered can not be proven so", advice)
-
-    def _find_check(self, accepted: bool) -> Check:
-        name = f"{self.name}: Study Root C-FIND"
-        if accepted:
-            return Check(name, True, "accepted")
-        return Check(name, True, "not offered: no instance counts, no refreshed patient attributes from this archive")
 
 
 def _proofs(settings: CStoreDestination) -> dict[str, UID]:

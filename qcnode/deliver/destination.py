@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +65,9 @@ class Destination(Protocol):
 
     def send(self, path: Path) -> None:
         """Deliver one stored DICOM file. Raises Retryable (try again later) or DeliveryRefused (do not)."""
+
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Until the end, a connection may stay open from one question to the next: for one thread that asks many times."""
 
     def check(self) -> list[Check]:
         """Try what a delivery needs without storing anything. Never raises for what the destination does."""

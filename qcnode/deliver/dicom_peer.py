@@ -23,7 +23,7 @@ _OUT_OF_RESOURCES = 0xA700
 
 
 class DicomPeer:
-    """One archive; an association per call. Safe to use from several threads."""
+    """One archive; an association per call, unless it is `kept_open`. Safe to use from several threads."""
 
     def __init__(self, settings: CStoreDestination, ae_title: str) -> None:
         """`ae_title` is our own, by which the archive knows us. Raises ConfigurationError where certificates and keys can not be used."""
@@ -31,7 +31,20 @@ class DicomPeer:
         self.ae_title = ae_title
         self.where = f"{settings.ae_title} at {settings.host}:{settings.port}"
         self._settings = settings
+        self._kept: dict[tuple[str, ...], Association] | None = None
         self._tls_arguments()
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Until the end, an association stays open and is used again for the same questions: for one thread that asks many times."""
+        kept: dict[tuple[str, ...], Association] = {}
+        self._kept = kept
+        try:
+            yield
+        finally:
+            self._kept = None
+            for association in kept.values():
+                _release(association)
 
     @contextmanager
     def association(
@@ -45,6 +58,26 @@ class DicomPeer:
 
         `handlers`: (event, function) pairs, bound from the beginning. Raises Retryable.
         """
+        kept, asked = self._kept, tuple(str(context.abstract_syntax) for context in contexts)
+        association = None if kept is None else kept.pop(asked, None)
+        if association is None or not association.is_established:
+            association = self._associate(contexts, roles, handlers)
+        else:
+            for event, function in handlers:
+                association.bind(event, function)
+        try:
+            yield association
+        except BaseException:
+            _release(association)
+            raise
+        if kept is None:
+            _release(association)
+        else:
+            kept[asked] = association
+
+    def _associate(
+        self, contexts: Sequence[PresentationContext], roles: Sequence[SCP_SCU_RoleSelectionNegotiation], handlers: Sequence[Any]
+    ) -> Association:
         entity = AE(ae_title=self.ae_title)
         where = self._settings
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = where.timeout_seconds
@@ -59,11 +92,7 @@ class DicomPeer:
         if not association.is_established and not nothing_accepted:
             how = "rejected" if association.is_rejected else "not established"
             raise Retryable(f"{self.name}: association with {self.where} {how}")
-        try:
-            yield association
-        finally:
-            if association.is_established:
-                association.release()
+        return association
 
     def find(self, identifier: Dataset) -> list[Dataset] | None:
         """Answers; None where the archive does not query, or fails to. Raises Retryable."""
@@ -94,6 +123,11 @@ class DicomPeer:
         if not tls.enabled:
             return None
         return client_context(tls, f"destination {self.name}: tls"), tls.server_name or self._settings.host
+
+
+def _release(association: Association) -> None:
+    if association.is_established:
+        association.release()
 
 
 def is_out_of_resources(status: int) -> bool:

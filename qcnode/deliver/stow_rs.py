@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from json import JSONDecodeError
 from pathlib import Path
 from typing import TypeVar
@@ -42,11 +43,22 @@ class _Refused(DeliveryRefused):
 
 
 class StowRs:
-    """A destination of kind stow-rs. Safe to use from several threads: every call has its own session."""
+    """A destination of kind stow-rs. Safe to use from several threads: every call has its own session, unless it is `kept_open`."""
 
     def __init__(self, settings: StowDestination) -> None:
         self.name = settings.name
         self._settings = settings
+        self._kept: requests.Session | None = None
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """One session, which keeps its connections (Destination.kept_open)."""
+        with requests.Session() as session:
+            self._kept = session
+            try:
+                yield
+            finally:
+                self._kept = None
 
     def send(self, path: Path) -> None:
         """Store one file in its study (PS3.18 section 10.5). Raises Retryable or DeliveryRefused (Destination.send)."""
@@ -137,7 +149,7 @@ class StowRs:
 
     def _ask(self, question: Callable[[DICOMwebClient], _Answer]) -> _Answer:
         try:
-            with requests.Session() as session:
+            with nullcontext(self._kept) if self._kept is not None else requests.Session() as session:
                 return question(self._client(session))
         except requests.HTTPError as error:
             raise self._of_http_status(error.response.status_code if error.response is not None else 500) from error

@@ -135,6 +135,7 @@ def start_listener(
             list(contexts),
             evt_handlers=handlers,
             largest_data_set=settings.maximum_object_mb * 2**20,
+            all_data_sets=settings.maximum_receiving_mb * 2**20,
             seconds=settings.network_timeout_seconds,
         )
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -13,24 +14,67 @@ _LARGEST_COMMAND_SET_BYTES = 2**16
 _INVALID_PDU = "Evt19"  # PS3.8 9.2.2: the association is aborted
 
 
-class CollectedDataSet(BytesIO):
-    """A data set in the making. One that grows over its limit is dropped, and the rest of it is not kept."""
+class Room:
+    """How many bytes the data sets of all associations of a listener may take together. Safe to use from several threads."""
 
-    def __init__(self, limit: int, is_looked_at: Callable[[], bool]) -> None:
-        """`limit`: in bytes. `is_looked_at`: whether who is given the data set asks for `is_too_large`."""
+    def __init__(self, total: int) -> None:
+        self._left, self._lock = total, threading.Lock()
+
+    def take(self, number: int) -> bool:
+        """Whether there was room for so many more bytes, which are now taken."""
+        with self._lock:
+            if number > self._left:
+                return False
+            self._left -= number
+            return True
+
+    def give_back(self, number: int) -> None:
+        """So many bytes are free again."""
+        with self._lock:
+            self._left += number
+
+
+class CollectedDataSet(BytesIO):
+    """A data set in the making. One that grows over its limit, or finds no room any more, is dropped, and the rest of it is not kept.
+
+    dropped: the key of the listener's settings that it went over, None while it is whole. Closing it gives its room back; so does its end.
+    """
+
+    def __init__(self, limit: int, room: Room, is_looked_at: Callable[[], bool]) -> None:
+        """`limit`: in bytes. `is_looked_at`: whether who is given the data set asks for `dropped`."""
         super().__init__()
-        self._limit, self._is_looked_at = limit, is_looked_at
-        self.is_too_large = False
+        self._limit, self._room, self._is_looked_at = limit, room, is_looked_at
+        self._taken = 0
+        self.dropped: str | None = None
 
     def write(self, piece: Any) -> int:
-        """Append a fragment. Raises ValueError where it is too large, and nobody would know."""
-        if not self.is_too_large and self.tell() + len(piece) > self._limit:
-            if not self._is_looked_at():
-                raise ValueError("a data set without end")
-            self.is_too_large = True
-            self.seek(0)
-            self.truncate()
-        return len(piece) if self.is_too_large else super().write(piece)
+        """Append a fragment. Raises ValueError where it has to be dropped, and nobody would know."""
+        size = len(piece)
+        if self.dropped is None:
+            if self._taken + size > self._limit:
+                self._drop("maximum_object_mb")
+            elif not self._room.take(size):
+                self._drop("maximum_receiving_mb")
+            else:
+                self._taken += size
+        return size if self.dropped else super().write(piece)
+
+    def close(self) -> None:
+        """Free the memory; BytesIO calls it at the latest when nobody refers to it any more."""
+        self._give_back()
+        super().close()
+
+    def _drop(self, key: str) -> None:
+        if not self._is_looked_at():
+            raise ValueError("a data set without end, or one too many")
+        self.dropped = key
+        self.seek(0)
+        self.truncate()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._room.give_back(self._taken)
+        self._taken = 0
 
 
 class _CommandSet(BytesIO):
@@ -41,20 +85,20 @@ class _CommandSet(BytesIO):
 
 
 class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
-    """Collects messages. A C-STORE over the limit arrives with an empty CollectedDataSet that says so; any other one aborts."""
+    """Collects messages. A C-STORE over a limit arrives with an empty CollectedDataSet that says so; any other one aborts."""
 
-    def __init__(self, association: Any, largest_data_set: int) -> None:
-        """`largest_data_set`: in bytes."""
+    def __init__(self, association: Any, largest_data_set: int, room: Room) -> None:
+        """`largest_data_set`: in bytes. `room`: for the data sets of all associations."""
         super().__init__(association)
         self.message: Any
-        self._largest = largest_data_set
+        self._largest, self._room = largest_data_set, room
 
     def receive_primitive(self, primitive: Any) -> None:
         """One more P-DATA primitive. What is no message aborts the association instead of leaving it without a reader."""
         if self.message is None:
             message = DIMSEMessage()
             message.encoded_command_set = _CommandSet()
-            message.data_set = CollectedDataSet(self._largest, lambda: isinstance(message, C_STORE_RQ))
+            message.data_set = CollectedDataSet(self._largest, self._room, lambda: isinstance(message, C_STORE_RQ))
             self.message = message
         try:
             super().receive_primitive(primitive)

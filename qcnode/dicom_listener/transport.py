@@ -12,7 +12,7 @@ from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHa
 
 from qcnode.dicom_listener.admission import LARGEST_PDU_BYTES
 from qcnode.dicom_listener.callers import Peer
-from qcnode.dicom_listener.messages import BoundedMessages
+from qcnode.dicom_listener.messages import BoundedMessages, Room
 
 _CLOSED = "Evt17"  # PS3.8 9.2.2: transport connection closed
 _PIECE = 2**16
@@ -25,10 +25,11 @@ class Server(AssociationServer):  # type: ignore[misc]
 
     request_queue_size = 256
 
-    def __init__(self, *args: Any, largest_data_set: int, seconds: float, **kwargs: Any) -> None:
-        """`largest_data_set`: in bytes. `seconds`: how long a peer may take for a PDU, or for taking what it is sent."""
+    def __init__(self, *args: Any, largest_data_set: int, all_data_sets: int, seconds: float, **kwargs: Any) -> None:
+        """Data sets in bytes, one and all together. `seconds`: how long a peer may take for a PDU, or for taking what it is sent."""
         super().__init__(*args, **kwargs)
         self.largest_data_set = largest_data_set
+        self.room = Room(all_data_sets)
         self.seconds = seconds
 
 
@@ -59,7 +60,7 @@ class _Entry(RequestHandler):  # type: ignore[misc]
         association = super()._create_association()
         association.dul.event_queue.get_nowait()  # that there is a connection, which the socket that stays tells again
         association.dul.socket = _PacedSocket(association, self.request, self._read, self._peer, self.server.seconds)
-        association.dimse = BoundedMessages(association, self.server.largest_data_set)
+        association.dimse = BoundedMessages(association, self.server.largest_data_set, self.server.room)
         self.association = association
         return association
 

@@ -171,6 +171,8 @@ def _told(answer: Callable[..., int], on_answer: Callable[[int], None]) -> Calla
     def answer_and_tell(event: evt.Event, *arguments: Any) -> int:
         with log_scope():
             status = answer(event, *arguments)
+        if event.request.DataSet is not None:
+            event.request.DataSet.close()  # kept or refused, its memory is free for others
         on_answer(status)
         return status
 
@@ -185,8 +187,8 @@ def handle_store(
     back_pressure: BackPressure | None,
 ) -> int:
     """Answer one C-STORE request: its status (PS3.4 B.2.3). 0x0000 only after the object is durable."""
-    if isinstance(event.request.DataSet, CollectedDataSet) and event.request.DataSet.is_too_large:
-        _log.warning("object refused with %04XH: larger than listen.maximum_object_mb", OUT_OF_RESOURCES)
+    if isinstance(event.request.DataSet, CollectedDataSet) and event.request.DataSet.dropped is not None:
+        _log.warning("object refused with %04XH: over listen.%s", OUT_OF_RESOURCES, event.request.DataSet.dropped)
         return OUT_OF_RESOURCES
     if back_pressure is not None and back_pressure.causes():
         return OUT_OF_RESOURCES

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Connection
 
 from qcnode.store.database import Database
-from qcnode.store.leases import held
+from qcnode.store.leases import held, leave
 from qcnode.store.moves import Moves
+from qcnode.store.notices import Announce, Event, EventKind, add_notices
 from qcnode.store.schema import delivery_table
 
 DELIVERY_MOVES: Moves = {
@@ -82,6 +83,16 @@ def held_delivery(delivery: Delivery, working: str) -> ColumnElement[bool]:
     """The row still belongs to the claim that gave `delivery`."""
     ours = held(delivery_table, working=working, owner=delivery.owner or "", attempts=delivery.attempts)
     return (delivery_table.c.delivery_id == delivery.delivery_id) & ours
+
+
+def give_up(connection: Connection, delivery: Delivery, working: str, error: str, now: datetime, announce: Announce) -> None:
+    """It goes no further by itself, and whoever `announce` names is told. `error` holds no patient data. Raises LeaseLost."""
+    columns = {**UNASKED, "state": "DEAD", "last_error": error}
+    leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, working), columns)
+    # its attempts are part of the subject: revived, it can be given up, and told of, once more
+    subject = f"delivery/{delivery.delivery_id}/{delivery.attempts}"
+    facts = {"destination": delivery.destination, "kind": delivery.kind, "case_id": delivery.case_id}
+    add_notices(connection, announce(Event(EventKind.GIVEN_UP, subject, now, facts)), now)
 
 
 def is_open(taken_is_enough: Collection[str]) -> ColumnElement[bool]:

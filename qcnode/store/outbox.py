@@ -15,9 +15,9 @@ from qcnode.case import ResultObject
 from qcnode.store import audit
 from qcnode.store.columns import UtcDateTime
 from qcnode.store.database import Database
-from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, UNASKED, UNDELIVERED, Delivery, delivery_of, held_delivery, is_open
+from qcnode.store.delivery import DELIVERY_MOVES, KIND_ORDER, UNASKED, UNDELIVERED, Delivery, delivery_of, give_up, held_delivery, is_open
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, leave
-from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
+from qcnode.store.notices import Announce, nobody
 from qcnode.store.schema import delivery_table
 
 __all__ = ["Delivery", "LeaseLost", "Outbox", "add_deliveries"]
@@ -93,11 +93,8 @@ class Outbox:
 
     def dead(self, delivery: Delivery, error: str, now: datetime) -> None:
         """It will not be tried again by itself. Raises LeaseLost."""
-        subject = f"delivery/{delivery.delivery_id}/{delivery.created_at.isoformat()}"  # revived, it can be given up once more
-        facts = {"destination": delivery.destination, "kind": delivery.kind, "case_id": delivery.case_id}
         with self._database.begin() as connection:
-            leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "SENDING"), {"state": "DEAD", "last_error": error})
-            add_notices(connection, self._announce(Event(EventKind.GIVEN_UP, subject, now, facts)), now)
+            give_up(connection, delivery, "SENDING", error, now, self._announce)
 
     def try_now(self, delivery_id: int, actor: str, now: datetime) -> bool:
         """An administrator asks for another try, or another look where it was taken: at once, and its age counts from now.

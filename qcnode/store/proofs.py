@@ -15,9 +15,9 @@ from sqlalchemy import case, literal, select, update
 from qcnode.commitment import CommitmentReport
 from qcnode.store.columns import UtcDateTime
 from qcnode.store.database import Database
-from qcnode.store.delivery import DELIVERY_MOVES, UNASKED, Delivery, delivery_of, held_delivery
+from qcnode.store.delivery import DELIVERY_MOVES, UNASKED, Delivery, delivery_of, give_up, held_delivery
 from qcnode.store.leases import LeaseLost, claim_columns, claimable, leave
-from qcnode.store.notices import Announce, Event, EventKind, add_notices, nobody
+from qcnode.store.notices import Announce, nobody
 from qcnode.store.schema import delivery_table
 
 ASKED, GIVEN, REFUSED, NOT_OFFERED = "ASKED", "GIVEN", "REFUSED", "NOT_OFFERED"
@@ -109,12 +109,8 @@ class Proofs:
 
     def dead(self, delivery: Delivery, error: str, now: datetime) -> None:
         """The destination holds other content under this UID, or loses it again and again: a person must act. Raises LeaseLost."""
-        subject = f"delivery/{delivery.delivery_id}/{now.isoformat()}"
-        facts = {"destination": delivery.destination, "kind": delivery.kind, "case_id": delivery.case_id}
         with self._database.begin() as connection:
-            columns = {**UNASKED, "state": "DEAD", "last_error": error}
-            leave(connection, delivery_table, DELIVERY_MOVES, held_delivery(delivery, "PROVING"), columns)
-            add_notices(connection, self._announce(Event(EventKind.GIVEN_UP, subject, now, facts)), now)
+            give_up(connection, delivery, "PROVING", error, now, self._announce)
 
     def _change(self, delivery: Delivery, columns: Mapping[str, Any]) -> Delivery:
         change = update(delivery_table).where(held_delivery(delivery, "PROVING")).values(columns).returning(delivery_table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -16,6 +15,7 @@ from qcnode.store.accounts import Accounts
 from qcnode.store.audit import Audit
 from qcnode.store.outbox import Outbox
 from qcnode.store.rejected_callers import RejectedCallers
+from qcnode.store.thumbnail_files import ThumbnailFiles
 from qcnode.web.openings import Openings
 from qcnode.web.passwords import Passwords
 from qcnode.web.sign_in_links import SignInLinks
@@ -26,7 +26,7 @@ from qcnode.web.throttle import Throttle
 class WebContext:
     """Everything that the pages and the API need.
 
-    thresholds: task -> the predicted DSC that it needs. thumbnails: a folder of the node's storage for scaled-down previews.
+    thresholds: task -> the predicted DSC that it needs. thumbnails: where the small pictures are kept.
     """
 
     settings: Web
@@ -36,7 +36,7 @@ class WebContext:
     outbox: Outbox
     rejected_callers: RejectedCallers
     thresholds: Mapping[str, float]
-    thumbnails: Path
+    thumbnails: ThumbnailFiles
     now: Callable[[], datetime]
     version: str
     passwords: Passwords = field(default_factory=Passwords)

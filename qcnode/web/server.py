@@ -20,6 +20,7 @@ from qcnode.store.audit import Audit
 from qcnode.store.database import Database
 from qcnode.store.outbox import Outbox
 from qcnode.store.rejected_callers import RejectedCallers
+from qcnode.store.thumbnail_files import ThumbnailFiles
 from qcnode.tls import server_context, show_certificate
 from qcnode.web.app import create_app
 from qcnode.web.context import WebContext
@@ -45,7 +46,7 @@ def start_web(config: Config, database: Database, review: Review, now: Callable[
         outbox=Outbox(database),
         rejected_callers=RejectedCallers(database),
         thresholds={name: task.predicted_dsc.value for name, task in config.tasks.items()},
-        thumbnails=config.storage.directory / "thumbnails",
+        thumbnails=ThumbnailFiles(config.storage.directory),
         now=now,
         version=version,
     )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from qcnode.store.items import Item
+from qcnode.store.thumbnail_files import ThumbnailFiles
 from qcnode.web.pictures import viewer_description
 
 PIXELS = 152
@@ -22,13 +23,12 @@ _ERROR_OPACITY = 0.5
 Bytes = npt.NDArray[np.uint8]
 
 
-def thumbnail_of(item: Item, folder: Path) -> Path | None:
-    """The picture, drawn the first time it is asked for and kept in `folder`; None for a case without pictures.
+def thumbnail_of(item: Item, files: ThumbnailFiles) -> Path | None:
+    """The picture, drawn the first time it is asked for and kept; None for a case without pictures.
 
     Of a hidden item the predicted errors are left out, and the slice is not chosen by them. Raises OSError where the disk fails.
     """
-    name = f"{item.case_id}{'-hidden' if item.is_hidden else ''}.png"
-    kept = folder / item.case_id[:2] / name
+    kept = files.path(item.case_id, is_hidden=item.is_hidden)
     if kept.exists():
         return kept
     description = viewer_description(item)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from qcnode.errors import in_words
 from qcnode.headers import header_of, read_dataset
 from qcnode.store.delivery import Delivery
 from qcnode.store.proofs import ASKED, GIVEN, REFUSED, Proofs
-from qcnode.workers.worker import LEASE, Clock
+from qcnode.workers.worker import LEASE, Clock, Unsettled
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,11 @@ class ProveStep:
     retry: Retry
     owner: str
     now: Clock
+    unsettled: Unsettled = field(default_factory=Unsettled)
 
     def __call__(self) -> bool:
         """One look; False where none is due."""
+        self.unsettled.catch_up()
         delivery = self.proofs.claim(self.destination.name, self.owner, self.now(), LEASE)
         if delivery is None:
             return False
@@ -67,7 +69,7 @@ class ProveStep:
             settle = self._by_commitment(delivery, str(error))
         except Exception as error:  # noqa: BLE001  what fails for a reason that nobody thought of is tried again as well
             settle = self._later(delivery, in_words(error))
-        settle()
+        self.unsettled.settle(settle)
         return True
 
     def _asked(self, delivery: Delivery) -> Settling | None:

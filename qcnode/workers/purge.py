@@ -19,6 +19,7 @@ from qcnode.headers import read_header
 from qcnode.store.inbox import Inbox
 from qcnode.store.result_retention import ResultRetention, ServedResult
 from qcnode.store.retention import Served
+from qcnode.store.thumbnail_files import ThumbnailFiles
 from qcnode.workers.worker import Clock
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,7 @@ class PurgeStep:
 
     def _remove(self, result: ServedResult) -> None:
         shutil.rmtree(result.directory, ignore_errors=True)
-        thumbnails = (self.storage.directory / "thumbnails" / result.case_id[:2]).glob(f"{result.case_id}*.png")
-        for path in (*result.refreshed, *thumbnails):
+        for path in (*result.refreshed, *ThumbnailFiles(self.storage.directory).of(result.case_id)):
             path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:

@@ -7,6 +7,7 @@ What failed is kept in var/fuzz: `python tests/fuzz/run.py --again SEED` makes t
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from node import ServedNode, store_mutant
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Rows
-from watch import Ending, Walker
+from watch import Ending, Walkers
 
 _ROOT = Path(__file__).parents[2]
 KEPT = _ROOT / "var" / "fuzz"
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--real", type=Path, help="a folder of DICOM files to make mutants of, too")
     parser.add_argument("--reports", type=float, default=0.03, help="the share of cases whose result files are written as well")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants that walk over a folder at a time")
     parser.add_argument("--only", choices=("files", "network"))
     parser.add_argument("--again", type=int, metavar="SEED")
     arguments = parser.parse_args()
@@ -55,10 +57,11 @@ def main() -> None:
     defects: list[str] = []
     with tempfile.TemporaryDirectory(prefix="qcnode-fuzz-") as folder, Progress(console=console) as progress:
         if files:
-            with Walker(Path(folder) / "walker", real=arguments.real, reports=arguments.reports) as walker:
-                endings = progress.track(walker.walk(range(first, middle)), total=files, description="files")
-                defects += _report_files(endings, console, arguments.real)
-                defects += _leaks(walker.said)
+            walkers = Walkers(Path(folder) / "walkers", arguments.jobs, real=arguments.real, reports=arguments.reports)
+            endings = progress.track(walkers.walk(range(first, middle)), total=files, description="files")
+            defects += _report_files(endings, console, arguments.real)
+            for said in walkers.said:
+                defects += _leaks(said)
         if middle < last:
             corpus = make_corpus(arguments.real)
             with ServedNode(Path(folder) / "node") as node:

@@ -37,7 +37,7 @@ def test_a_seed_makes_the_same_mutant_every_time(corpus: Corpus) -> None:
 
 def test_mutants_over_a_folder_end_with_a_code(tmp_path: Path) -> None:
     with Walker(tmp_path, reports=0.1) as walker:
-        endings = list(walker.walk(FILES))
+        endings = [walker.walk(seed) for seed in FILES]
         assert [(e.seed, e.mutation, e.defect) for e in endings if e.defect] == []
         assert FORBIDDEN not in walker.said.read_bytes()
     counts = Counter(ending.ending.split(":")[0] for ending in endings)

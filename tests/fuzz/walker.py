@@ -74,7 +74,7 @@ def walk(mutant: Mutant, folder: Path, task: tuple[TaskRule, JudgeHere], *, repo
     found = find_headers(incoming)
     pipeline.write_results = write_results if report else lambda inputs, directory, announce=False: ()
     rule, judge = task
-    outcomes = assess_directory(found, folder / "out", [rule], judge, now=lambda: datetime(2026, 1, 1, tzinfo=UTC), on_outcome=_ignore)
+    outcomes = assess_directory(found, folder / "out", [rule], judge, now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
     try:
         header = read_header(path)
     except Rejected as rejection:
@@ -100,10 +100,6 @@ def _read_alone(path: Path) -> str:
     except Rejected as rejection:
         return f"read: {rejection.reason.code}"
     return "read: whole"
-
-
-def _ignore(_: object) -> None:
-    pass
 
 
 def _forget_peak() -> None:

@@ -7,10 +7,12 @@ import os
 import selectors
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -38,22 +40,6 @@ class Ending:
     defect: str | None
 
 
-@dataclass(slots=True)
-class Table:
-    """Endings counted."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    defects: list[Ending] = field(default_factory=list)
-    slowest: float = 0.0
-    peak_mb: int = 0
-
-    def add(self, ending: Ending) -> None:
-        self.counts[ending.ending] += 1
-        self.slowest, self.peak_mb = max(self.slowest, ending.seconds), max(self.peak_mb, ending.peak_mb)
-        if ending.defect:
-            self.defects.append(ending)
-
-
 class Walker:
     """The child process, started again whenever it ended."""
 
@@ -75,12 +61,8 @@ class Walker:
         """What the children wrote to standard error."""
         return self._folder / "stderr"
 
-    def walk(self, seeds: Iterable[int]) -> Iterator[Ending]:
-        """The ending of each mutant, in order."""
-        for seed in seeds:
-            yield self._walk(seed)
-
-    def _walk(self, seed: int) -> Ending:
+    def walk(self, seed: int) -> Ending:
+        """The ending of a mutant."""
         process = self._running()
         assert process.stdin is not None
         process.stdin.write(f"{seed}\n".encode())
@@ -134,3 +116,37 @@ class Walker:
                 if pipe is not None:
                     pipe.close()
             self._process = None
+
+
+class Walkers:
+    """Several walkers, each with mutants of its own: one uses one core."""
+
+    def __init__(self, folder: Path, number: int, *, real: Path | None = None, reports: float = 0.1) -> None:
+        self._walkers = [Walker(folder / str(n), real=real, reports=reports) for n in range(number)]
+
+    @property
+    def said(self) -> list[Path]:
+        """What the children wrote to standard error."""
+        return [walker.said for walker in self._walkers if walker.said.exists()]
+
+    def walk(self, seeds: Iterable[int]) -> Iterator[Ending]:
+        """The ending of each mutant, in order."""
+        free: SimpleQueue[Walker] = SimpleQueue()
+        for walker in self._walkers:
+            free.put(walker)
+
+        def walk(seed: int) -> Ending:
+            walker = free.get()
+            try:
+                return walker.walk(seed)
+            finally:
+                free.put(walker)
+
+        with ExitStack() as started:
+            for walker in self._walkers:
+                started.enter_context(walker)
+            pool = started.enter_context(ThreadPoolExecutor(len(self._walkers)))
+            try:
+                yield from pool.map(walk, seeds)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)

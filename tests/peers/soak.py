@@ -41,6 +41,7 @@ LONGEST_AUDIT_SECONDS = 3600.0
 """It reads every object back from the archive: a second or so for each study."""
 SAMPLE_SECONDS = 10.0
 LOOK_SECONDS = 15.0
+TELL_SECONDS = 60.0
 ANSWERS = 3  # objects of a case that failed: report, error map, summary page
 LAST_CASES_SECONDS = 600.0
 
@@ -79,7 +80,7 @@ class Soak:
         studies, numbers = FreshStudies(), count(1)
         self._began, database = time.monotonic(), open_database(node.storage)
         jobs, outbox = Jobs(database), Outbox(database)
-        due = {"sample": 0.0, "look": LOOK_SECONDS}
+        due = {"sample": 0.0, "look": LOOK_SECONDS, "tell": TELL_SECONDS}
         until = self.minutes * 60
         try:
             while (now := self._second()) < until or (self._count(jobs, outbox).in_flight and now < until + LAST_CASES_SECONDS):
@@ -88,6 +89,9 @@ class Soak:
                     due["sample"] += SAMPLE_SECONDS
                     self.counts.append(counted)
                     self._sample(archive, node)
+                if now >= due["tell"]:
+                    due["tell"] += TELL_SECONDS
+                    self._tell(counted)
                 if now >= due["look"] and now < until:
                     due["look"] += LOOK_SECONDS
                     onlooker.look()
@@ -112,6 +116,13 @@ class Soak:
         if self.per_minute is not None:
             return len(self.sent) < self.per_minute * now / 60
         return counted.in_flight < self.at_once
+
+    def _tell(self, counted: RoadCounts) -> None:
+        """One line about how far it is."""
+        latest = {taken.process: f"{taken.resident_mb:.0f} MB" for taken in self.taken}
+        memory = ", ".join(f"{process} {resident}" for process, resident in latest.items())
+        minutes = f"{counted.second / 60:.0f} of {self.minutes:g} minutes"
+        sys.stderr.write(f"{minutes}: {counted.sent} sent, {counted.judged} judged, {counted.failed_objects} failed; {memory}\n")
 
     def _count(self, jobs: Jobs, outbox: Outbox) -> RoadCounts:
         cases, deliveries = jobs.counts().cases, outbox.counts().get("pacs", {})
@@ -192,12 +203,15 @@ def main() -> int:
     out.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="qcnode-soak-") as name, everything(Path(name)) as (archive, node, onlooker):
         soak = Soak(given.minutes, given.at_once, given.per_minute, Path(name))
-        soak.run(archive, node, onlooker)
-        write_table(out / "processes.csv", soak.taken)  # whatever the audit says, and however long it takes
-        write_table(out / "road.csv", soak.counts)
+        try:
+            soak.run(archive, node, onlooker)
+        finally:  # whatever ends it, and before the audit, however long that takes
+            write_table(out / "processes.csv", soak.taken)
+            write_table(out / "road.csv", soak.counts)
+            (out / "node.log").write_text(node.log())
+        sys.stderr.write("qcnode audit reads every answer back from the archive ...\n")
         audited = node.run("audit", seconds=LONGEST_AUDIT_SECONDS)
         lost = soak.lost(archive)
-        (out / "node.log").write_text(node.log())
     grown = growths(soak.taken, given.settle * 60)
     audit = "nothing differs" if audited.returncode == 0 else f"exit code {audited.returncode}\n{audited.stdout}{audited.stderr}"
     text = report(soak, lost, grown, onlooker, audit)

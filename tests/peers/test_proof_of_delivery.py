@@ -39,7 +39,11 @@ class Proving:
         self.reports: list[CommitmentReport] = []
         inbox = Inbox(open_database(folder / "node"), folder / "node", 0)
         self.listener = start_storage_scp(
-            Listen(port=0), inbox, now=lambda: None, on_stored=print, on_report=self._keep  # type: ignore[arg-type,return-value]
+            Listen(port=0),
+            inbox,
+            now=lambda: None,
+            on_stored=print,
+            on_report=self._keep,  # type: ignore[arg-type,return-value]
         )
         self.archive.knows_node(NODE, self.listener.port)
         self.archive.rest("PUT", "/modalities/read-back", {"AET": "QCNODE_MOVE", "Host": "127.0.0.1", "Port": self.move_port})
