@@ -21,7 +21,7 @@ contract: $(VENV)/.dev-ready  ## ask the API several hundred made-up requests fo
 	QCNODE_CONTRACT_EXAMPLES=$(or $(CONTRACT_EXAMPLES),200) $(VENV)/bin/python -m pytest -n 0 tests/test_web_contract.py
 
 fuzz: $(VENV)/.dev-ready  ## break objects in FUZZ_OBJECTS=10000 ways over a folder and over the network, garbage for the ports; FUZZ_ARGS="--real FOLDER"
-	PYTHONPATH=.:tests $(VENV)/bin/python tests/fuzz/run.py --objects $(or $(FUZZ_OBJECTS),10000) $(FUZZ_ARGS)
+	PYTHONPATH=.:tests $(VENV)/bin/python -W ignore tests/fuzz/run.py --objects $(or $(FUZZ_OBJECTS),10000) $(FUZZ_ARGS)
 
 crash-matrix: $(VENV)/.dev-ready  ## kill the node at every named step three times and at 200 random moments, and print what was lost or doubled (an hour)
 	$(VENV)/bin/python tests/loopback/crash_matrix.py $(CRASH_ARGS)

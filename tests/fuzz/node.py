@@ -108,7 +108,8 @@ class ServedNode:
         """Objects by state and reason, then queries."""
         with self.database() as connection:
             objects = connection.execute(
-                "SELECT state, COALESCE(unreadable_reason, kind, ''), COUNT(*) FROM stored_object GROUP BY 1, 2"
+                "SELECT state, COALESCE(unreadable_reason, kind, 'under a UID that was there, ' || variant_state, ''), COUNT(*)"
+                " FROM stored_object GROUP BY 1, 2"
             ).fetchall()
             queries = connection.execute(
                 "SELECT state, COALESCE(reason_code, ''), COUNT(*) FROM query_segmentation GROUP BY 1, 2"
