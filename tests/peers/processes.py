@@ -1,5 +1,6 @@
 """What the processes of a node take: memory, threads and open files, out of /proc (Linux)."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,7 +25,11 @@ class Taken:
 
 def children_of(pid: int) -> list[int]:
     """Process IDs of the children of every thread of a process."""
-    return [int(child) for listed in PROC.glob(f"{pid}/task/*/children") for child in listed.read_text().split()]
+    children: list[int] = []
+    for listed in PROC.glob(f"{pid}/task/*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended; who is left takes over its children
+            children += map(int, listed.read_text().split())
+    return children
 
 
 def name_of(pid: int) -> str:
