@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from decided_items import WANTED, decide, settle_case
 from faulty_road import Road, Taker
 from pydicom import Dataset
 from senders import OUT_OF_RESOURCES, STORED, Sender, small_mr
@@ -22,13 +23,19 @@ from small_study import small_study
 from store_samples import at
 
 from qcnode.case import Verdict
-from qcnode.config import Listen, Storage
-from qcnode.errors import ConfigurationError
+from qcnode.config import Listen, Observers, ReviewSettings, Storage
+from qcnode.decisions import DecisionReporting
+from qcnode.errors import ConfigurationError, Retryable
 from qcnode.ingest.back_pressure import BackPressure, Marks
 from qcnode.ingest.storage_scp import start_storage_scp
+from qcnode.review import Review
 from qcnode.store.backlog import measure_load
 from qcnode.store.database import Database, open_database
+from qcnode.store.decision_reports import DecisionReports
 from qcnode.store.inbox import Inbox
+from qcnode.store.outbox import Outbox
+from qcnode.store.worklist import Worklist
+from qcnode.workers.finalise import FinaliseStep
 from qcnode.workers.worker import LEASE, Worker
 
 FULL_AT = ("report.dcm", "summary.dcm", "preview.png", "viewer.json", "verdict.json")
@@ -230,3 +237,34 @@ def test_what_the_database_had_no_room_for_is_told_first(tmp_path: Path, caplog:
         assert road.outbox.counts()["pacs"] == {"DELIVERED": 3}
         assert len(taker.sent) == 3, "none twice"
         road.database.close()
+
+
+def test_a_disk_that_fills_at_each_write_of_a_document_about_a_decision(tmp_path: Path) -> None:
+    """From no page free to enough for everything: no room for the document, then for the rows that queue it, then for both."""
+    with small_disk(tmp_path / "disk", "16m") as disk:
+        database = open_database(disk.storage)
+        directory = settle_case(database, "a", at(0))
+        item = decide(database, 10)
+        review = Review(Worklist(database), ReviewSettings())
+        reporting = DecisionReporting(DecisionReports(database), WANTED, Observers(), "0.1.0")
+        finalise = FinaliseStep(review, reporting.report, lambda: at(20))
+        kept: list[tuple[str, bool]] = []
+        for pages in range(100):
+            disk.leave(pages * PAGE)
+            with suppress(Retryable):  # what a timer logs, and comes again
+                finalise()
+            queued = [d for d in Outbox(database).list() if d.kind == "decision"]
+            kept.append((sha256((directory / "decision-1.dcm").read_bytes()).hexdigest(), bool(queued)))
+            if queued:
+                break
+            assert review.show(item.item_id, at(20)).decision is not None, "what was decided stays decided"
+        disk.make_room()
+        finalise()
+        (delivery,) = (d for d in Outbox(database).list() if d.kind == "decision")
+        whole = delivery.sha256
+        assert kept[0] != (whole, False), "the document did not fit"
+        assert (whole, False) in kept, "and then its rows did not"
+        assert kept[-1] == (whole, True)
+        assert sha256(delivery.path.read_bytes()).hexdigest() == whole
+        assert review.finalise_due(at(30)) == [], "passed on"
+        database.close()
