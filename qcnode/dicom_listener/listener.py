@@ -96,6 +96,7 @@ class DicomListener:
         for association, since in list(self._since.items()):
             if not association.is_alive():
                 del self._since[association]
+                association.dimse.forget()
             elif time.monotonic() - since > longest:
                 self._since[association] = sys.float_info.max  # told once
                 _log.warning("%s: an association from %s has lasted for too long and is ended", self._section, peer_of(association).address)

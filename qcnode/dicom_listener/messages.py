@@ -105,3 +105,12 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         except Exception:  # noqa: BLE001 - pynetdicom raises whatever a broken command set leads to
             self.message = None
             self.dul.event_queue.put(_INVALID_PDU)
+
+    def forget(self) -> None:
+        """Free what was collected, for the association has ended: the garbage collector may come much later."""
+        left = [] if self.message is None else [self.message.data_set]
+        while not self.msg_queue.empty():  # nobody else takes anything out any more
+            left.append(getattr(self.msg_queue.get()[1], "DataSet", None))
+        for data_set in left:
+            if isinstance(data_set, CollectedDataSet):
+                data_set.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from io import BytesIO
@@ -16,8 +17,15 @@ from mutants import make_mutant
 from mutations import MUTATIONS
 from node import ServedNode, store_mutant
 from part10 import dataset_start
+from pynetdicom.sop_class import MRImageStorage
 from run import FORBIDDEN
+from store_samples import at
 from watch import Walker
+
+from qcnode.config import Listen
+from qcnode.ingest.storage_scp import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, start_storage_scp
+from qcnode.store.database import open_database
+from qcnode.store.inbox import Inbox
 
 FILES, NETWORK, GARBAGE = range(1000, 1040), range(2000, 2025), range(20)
 
@@ -58,6 +66,38 @@ def test_the_node_takes_mutants_and_garbage_and_stands(corpus: Corpus, tmp_path:
         _wait_for_answer(node)
         assert node.unindexed() == 0
         assert FORBIDDEN not in node.log.read_bytes()
+
+
+def test_half_an_object_takes_no_room_once_its_sender_is_gone(tmp_path: Path) -> None:
+    """Without the garbage collector, which may come much later."""
+    database = open_database(tmp_path)
+    listen = Listen(port=0, maximum_object_mb=1, maximum_receiving_mb=1)
+    server = start_storage_scp(listen, Inbox(database, tmp_path, 0), now=lambda: at(0), on_stored=lambda _: None)
+    contexts, large = [(1, MRImageStorage, [wire.IMPLICIT])], bytes(700 * 2**10)
+    gc.disable()
+    try:
+        with wire.Peer(server.port) as vanishing, wire.Peer(server.port) as other:
+            assert vanishing.associate(contexts)
+            assert other.associate(contexts)
+            whole = wire.message(1, wire.store_command(MRImageStorage, "2.25.1"), large)
+            vanishing.send(whole[:-100])
+            _wait_for_status(other, large, OUT_OF_RESOURCES)
+            vanishing.socket.close()
+            _wait_for_status(other, large, CANNOT_UNDERSTAND)
+    finally:
+        gc.enable()
+        server.stop()
+        database.close()
+
+
+def _wait_for_status(peer: wire.Peer, content: bytes, wanted: int) -> None:
+    """Send an object without UIDs until the answer is this one."""
+    for number in range(100):
+        peer.send(wire.message(1, wire.store_command(MRImageStorage, "2.25.2", number), content))
+        if (status := peer.status()) == wanted:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{status:04X}H instead")
 
 
 def _send(node: ServedNode, files: list[bytes]) -> None:
