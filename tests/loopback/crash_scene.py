@@ -199,7 +199,7 @@ class Scene:
         process.start()
         process.join(1800)
         findings: list[dict[str, str]] = json.loads(said.read_text()[said.read_text().index("{") :])["findings"]
-        assert process.exitcode == (1 if findings else 0), said.read_text()
+        assert process.exitcode == (1 if findings else 0), f"qcnode audit ended with {process.exitcode}:\n{said.read_text()}"
         return findings
 
     def _judge_objects(self, verdict: Verdict) -> None:
