@@ -10,9 +10,9 @@ from typing import IO
 from qcnode.backup.contents import DATABASE, FACTS, STORAGE, SUMS, BackupError, copy_hashed, members, read_sums
 from qcnode.durable import flush
 from qcnode.store.database import FILE_NAME
-from qcnode.store.locks import only_node
+from qcnode.store.locks import NODE_LOCK, only_node
 
-_IGNORED = frozenset({"node.lock", "lost+found"})
+_IGNORED = frozenset({NODE_LOCK, "lost+found"})
 
 
 def restore(target: Path, storage: Path, *, on_file: Callable[[int, int], None] = lambda done, total: None) -> int:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from qcnode.errors import ConfigurationError
 
+NODE_LOCK = "node.lock"
+
 
 @contextmanager
 def only_node(directory: Path) -> Iterator[None]:
     """Hold the storage directory's lock: two nodes on one directory would take each other's leases. Raises ConfigurationError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(directory / "node.lock", f"another qcnode already serves from {directory}; stop it, or give this one its own"):
+    with _alone(directory / NODE_LOCK, f"another qcnode already serves from {directory}; stop it, or give this one its own"):
         yield
 
 
